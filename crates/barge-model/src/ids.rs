@@ -55,11 +55,7 @@ fn check_ulid(what: &'static str, value: &str) -> Result<(), InvalidName> {
 
 fn check_digest(what: &'static str, value: &str) -> Result<(), InvalidName> {
     match value.strip_prefix("sha256:") {
-        Some(hex)
-            if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) =>
-        {
-            Ok(())
-        }
+        Some(hex) if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) => Ok(()),
         _ => Err(InvalidName::new(what, value, "it is not sha256: and 64 lower-case hexadecimal digits")),
     }
 }

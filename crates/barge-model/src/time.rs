@@ -37,9 +37,7 @@ impl Timestamp {
 }
 
 /// A span of time in milliseconds. Written as `10s`, `5m`, `1h30m`, `250ms`, `7d`; a bare number is seconds.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, schemars::JsonSchema, utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, schemars::JsonSchema, utoipa::ToSchema)]
 #[schemars(with = "String")]
 #[schema(value_type = String, example = "10s")]
 pub struct Millis(pub u64);
@@ -124,7 +122,9 @@ impl<'de> Deserialize<'de> for Millis {
                 seconds.checked_mul(1000).map(Millis).ok_or_else(|| E::custom("the duration is too long"))
             }
             fn visit_i64<E: serde::de::Error>(self, seconds: i64) -> Result<Millis, E> {
-                u64::try_from(seconds).map_err(|_| E::custom("a duration cannot be negative")).and_then(|s| self.visit_u64(s))
+                u64::try_from(seconds)
+                    .map_err(|_| E::custom("a duration cannot be negative"))
+                    .and_then(|s| self.visit_u64(s))
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Millis, E> {
                 text.parse().map_err(E::custom)

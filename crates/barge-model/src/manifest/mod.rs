@@ -8,7 +8,7 @@ mod quantity;
 mod resolve;
 mod values;
 
-pub use parse::{ManifestError, MAX_MANIFEST_BYTES, parse};
+pub use parse::{MAX_MANIFEST_BYTES, ManifestError, parse};
 pub use quantity::{Count, InvalidQuantity, Memory, MilliCpu};
 pub use resolve::ResolveError;
 pub use values::{Command, EnvValue};

@@ -55,8 +55,7 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
     if bytes.len() > MAX_MANIFEST_BYTES {
         return Err(ManifestError::TooLarge { size: bytes.len() });
     }
-    let text =
-        std::str::from_utf8(bytes).map_err(|error| ManifestError::NotUtf8 { offset: error.valid_up_to() })?;
+    let text = std::str::from_utf8(bytes).map_err(|error| ManifestError::NotUtf8 { offset: error.valid_up_to() })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Err(ManifestError::Empty);
@@ -90,14 +89,17 @@ fn tab_hint(text: &str, line: u64) -> Option<String> {
     has_tab.then(|| "indent with spaces; YAML does not allow tabs there".to_owned())
 }
 
-/// Serde says "unknown field `x`, expected one of `a`, `b`": the nearest of those is probably meant.
+/// The parser says "unknown field `x`, expected one of a, b": the nearest of those is probably meant.
 fn suggestion(message: &str) -> Option<String> {
     if !message.contains("unknown field") && !message.contains("unknown variant") {
         return None;
     }
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let wrong = quoted.next()?;
-    let nearest = quoted
+    let (wrong, known) = message.split_once(", expected ")?;
+    let wrong = wrong.split('`').nth(1)?;
+    let nearest = known
+        .trim_start_matches("one of ")
+        .split(", ")
+        .map(|candidate| candidate.trim_matches('`'))
         .map(|candidate| (strsim::damerau_levenshtein(&wrong.to_lowercase(), candidate), candidate))
         .min_by_key(|(distance, _)| *distance)?;
     let close = nearest.0 <= 1 + wrong.len() / 3;

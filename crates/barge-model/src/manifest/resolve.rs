@@ -14,7 +14,9 @@ pub enum ResolveError {
     #[error("replicas is {0}; at most {MAX_REPLICAS} are allowed")]
     TooManyReplicas(u32),
     /// A name that no process can have in its environment.
-    #[error("{0:?} cannot be the name of an environment variable: letters, digits and '_' only, not starting with a digit")]
+    #[error(
+        "{0:?} cannot be the name of an environment variable: letters, digits and '_' only, not starting with a digit"
+    )]
     VariableName(String),
     /// A variable that the platform sets itself.
     #[error("the variable {0} is set by Barge and cannot be given in env")]

@@ -20,7 +20,8 @@ impl<'de> Deserialize<'de> for Command {
                 f.write_str("a command line, or a list of a program and its arguments")
             }
             fn visit_str<E: de::Error>(self, line: &str) -> Result<Command, E> {
-                let words = shlex::split(line).ok_or_else(|| E::custom("the command has a quote that is not closed"))?;
+                let words =
+                    shlex::split(line).ok_or_else(|| E::custom("the command has a quote that is not closed"))?;
                 non_empty(words)
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Command, A::Error> {

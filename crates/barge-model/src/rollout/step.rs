@@ -288,10 +288,9 @@ impl Machine<'_> {
         let leftovers = self.leftovers();
         match self.status.set(Role::Stable) {
             None if leftovers == 0 && !unfinished => WaitingOn::FirstRelease,
-            Some(stable) if self.available(&stable.release.id) < self.spec.replicas => WaitingOn::Stable {
-                available: self.available(&stable.release.id),
-                wanted: self.spec.replicas,
-            },
+            Some(stable) if self.available(&stable.release.id) < self.spec.replicas => {
+                WaitingOn::Stable { available: self.available(&stable.release.id), wanted: self.spec.replicas }
+            }
             _ if leftovers > 0 => WaitingOn::Drain { instances: leftovers },
             _ => WaitingOn::Nothing,
         }

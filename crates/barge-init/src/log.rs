@@ -1,0 +1,119 @@
+//! The process's output: copied to a rotated file, its last lines kept in memory.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::supervise::{Event, Events};
+
+/// How many lines are kept in memory.
+const TAIL_LINES: usize = 200;
+/// The longest line that is kept in memory, in bytes; the file has it whole.
+const TAIL_LINE_BYTES: usize = 2000;
+/// How many rotated files are kept beside the current one.
+const ROTATED: u32 = 3;
+
+/// The last lines of output.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    lines: VecDeque<String>,
+    partial: Vec<u8>,
+}
+
+impl Tail {
+    fn push(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.extend_partial(&bytes[..end]);
+            self.finish_line();
+            bytes = &bytes[end + 1..];
+        }
+        self.extend_partial(bytes);
+    }
+
+    fn extend_partial(&mut self, bytes: &[u8]) {
+        let room = TAIL_LINE_BYTES.saturating_sub(self.partial.len());
+        self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn finish_line(&mut self) {
+        if self.lines.len() == TAIL_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(String::from_utf8_lossy(&self.partial).trim_end_matches('\r').to_owned());
+        self.partial.clear();
+    }
+
+    /// The lines, oldest first, with an unfinished one last.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.lines.iter().cloned().collect();
+        if !self.partial.is_empty() {
+            lines.push(String::from_utf8_lossy(&self.partial).into_owned());
+        }
+        lines
+    }
+}
+
+/// Reads until the last writer has closed the pipe. A disk that refuses to take the log does not stop the process: its output goes
+/// on being read, and the tail in memory stays complete.
+pub(crate) fn copy(mut pipe: impl Read, path: &Path, limit: u64, tail: &Arc<Mutex<Tail>>, events: &Events) {
+    let mut file = RotatedFile::open(path.to_owned(), limit);
+    let mut buffer = vec![0u8; 16 * 1024];
+    loop {
+        match pipe.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                file.write(&buffer[..count]);
+                if let Ok(mut tail) = tail.lock() {
+                    tail.push(&buffer[..count]);
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    events.send(Event::OutputClosed);
+}
+
+struct RotatedFile {
+    path: PathBuf,
+    limit: u64,
+    file: Option<File>,
+    written: u64,
+}
+
+impl RotatedFile {
+    fn open(path: PathBuf, limit: u64) -> Self {
+        let mut this = Self { path, limit: limit.max(4096), file: None, written: 0 };
+        this.reopen();
+        this
+    }
+
+    fn reopen(&mut self) {
+        self.file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path).ok();
+        self.written = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if self.written >= self.limit {
+            self.rotate();
+        }
+        if let Some(file) = &mut self.file
+            && file.write_all(bytes).is_ok()
+        {
+            self.written += bytes.len() as u64;
+        }
+    }
+
+    fn rotate(&mut self) {
+        let name = |number: u32| PathBuf::from(format!("{}.{number}", self.path.display()));
+        for number in (1..ROTATED).rev() {
+            // A file that is not there yet is no error: the first rotations find none.
+            let _ = std::fs::rename(name(number), name(number + 1));
+        }
+        let _ = std::fs::rename(&self.path, name(1));
+        self.reopen();
+    }
+}

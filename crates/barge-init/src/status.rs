@@ -1,0 +1,153 @@
+//! What barge-init says of its instance: on the socket, and in the status file that outlives it.
+
+use serde::{Deserialize, Serialize};
+
+/// What the instance is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The process runs and was not ready yet.
+    Starting,
+    /// The readiness check passes.
+    Ready,
+    /// The readiness check passed before and does not now.
+    NotReady,
+    /// The start failed; the scene is kept.
+    Held,
+    /// The instance is being drained and stopped.
+    Stopping,
+    /// It is over.
+    Ended,
+}
+
+/// How the process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "ended")]
+pub enum Ending {
+    /// With an exit code.
+    Exited {
+        /// The code.
+        code: i32,
+    },
+    /// By a signal.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It was never started.
+    NotStarted,
+}
+
+impl Ending {
+    /// The exit code as shells count it: 128 and the signal's number for a signal.
+    pub fn code(self) -> u8 {
+        match self {
+            Ending::Exited { code } => u8::try_from(code & 0xff).unwrap_or(1),
+            Ending::Signalled { signal } => u8::try_from(128 + signal).unwrap_or(255),
+            Ending::NotStarted => 127,
+        }
+    }
+}
+
+/// One readiness check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeRecord {
+    /// When, in milliseconds since the Unix epoch.
+    pub at: i64,
+    /// Whether it passed.
+    pub ok: bool,
+    /// What was asked and what came back.
+    pub detail: String,
+    /// How many checks in a row said the same.
+    pub times: u32,
+}
+
+/// One step in the instance's life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// When, in milliseconds since the Unix epoch.
+    pub at: i64,
+    /// What happened.
+    pub what: String,
+}
+
+/// Everything that is known of the instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The instance's id, from its plan.
+    pub instance: String,
+    /// What it is doing.
+    pub phase: Phase,
+    /// barge-init's own process id.
+    pub init_pid: u32,
+    /// The process's id, while it runs.
+    pub pid: Option<i32>,
+    /// Where it answers, as `address:port`, once that is known.
+    pub address: Option<String>,
+    /// Whether it was ready at least once.
+    pub was_ready: bool,
+    /// How it ended, once it has.
+    pub ending: Option<Ending>,
+    /// Why it is held or not ready, in words.
+    pub reason: Option<String>,
+    /// The latest readiness checks, oldest first.
+    pub probes: Vec<ProbeRecord>,
+    /// The instance's life so far.
+    pub timeline: Vec<TimelineEntry>,
+    /// The last lines of output; filled for a held or ended instance.
+    pub log_tail: Vec<String>,
+}
+
+/// How many readiness checks the status keeps; equal ones in a row count as one.
+const PROBES_KEPT: usize = 10;
+/// How many steps the timeline keeps.
+const TIMELINE_KEPT: usize = 60;
+
+impl Status {
+    /// The status of an instance that is about to start.
+    pub fn new(instance: String) -> Self {
+        Self {
+            instance,
+            phase: Phase::Starting,
+            init_pid: std::process::id(),
+            pid: None,
+            address: None,
+            was_ready: false,
+            ending: None,
+            reason: None,
+            probes: Vec::new(),
+            timeline: Vec::new(),
+            log_tail: Vec::new(),
+        }
+    }
+
+    /// Adds a step to the timeline.
+    pub fn note(&mut self, what: impl Into<String>) {
+        if self.timeline.len() == TIMELINE_KEPT {
+            self.timeline.remove(1);
+        }
+        self.timeline.push(TimelineEntry { at: now_ms(), what: what.into() });
+    }
+
+    /// Adds a readiness check.
+    pub fn probed(&mut self, ok: bool, detail: String) {
+        if let Some(last) = self.probes.last_mut()
+            && last.ok == ok
+            && last.detail == detail
+        {
+            last.times += 1;
+            last.at = now_ms();
+            return;
+        }
+        if self.probes.len() == PROBES_KEPT {
+            self.probes.remove(0);
+        }
+        self.probes.push(ProbeRecord { at: now_ms(), ok, detail, times: 1 });
+    }
+}
+
+/// The wall clock in milliseconds since the Unix epoch.
+pub fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}

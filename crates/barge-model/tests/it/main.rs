@@ -1,0 +1,2 @@
+//! Tests of the model.
+mod manifest;
