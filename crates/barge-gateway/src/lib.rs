@@ -1,1 +1,20 @@
-//! Placeholder.
+//! The embedded gateway: routes requests to instances, and is the reference of the registration protocol.
+//!
+//! A request's way: `server` accepts -> `route` names service and environment -> [`Table`] picks an instance -> `proxy` passes it
+//! on. Registrations come in through [`Table::put`] or over HTTP ([`api::router`]); the table writes a snapshot, from which a
+//! restarted gateway serves at once.
+//!
+//! What it leaves out: TLS, and health checks of its own (registration says who serves).
+
+pub mod api;
+mod body;
+mod proxy;
+mod route;
+mod server;
+mod snapshot;
+mod table;
+
+pub use route::{HEADER_ENVIRONMENT, HEADER_INSTANCE, HEADER_SERVICE};
+pub use server::{Gateway, GatewayConfig, ServeError};
+pub use snapshot::SnapshotError;
+pub use table::{Listed, Put, PutError, PutState, Table, Traffic};

@@ -1,1 +1,20 @@
-//! Placeholder.
+//! OCI images without Docker: from built files to a registry, an OCI layout or a tar, and from a registry to a directory.
+//!
+//! A build's way: [`scan`] looks at the files, [`plan`] says purely what goes where, [`layer`] writes the bytes, [`image`] makes
+//! config and manifest, [`registry`] pushes or [`layout`] writes. [`unpack`] is the way back, for the local engine.
+//! Everything is reproducible to the byte: the same files give the same digest on every machine.
+
+pub mod base;
+pub mod build;
+pub mod detect;
+pub mod image;
+pub mod layer;
+pub mod layout;
+pub mod plan;
+pub mod registry;
+pub mod scan;
+pub mod unpack;
+
+pub use build::{BuildError, build};
+pub use image::{Blob, Image};
+pub use registry::{Client, Credentials, Reference, RegistryError};

@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The embedded OCI registry: enough of the distribution specification (1.1) for pushes and pulls by Barge, skopeo and containerd.
+//!
+//! `routes` speaks HTTP, [`Storage`] keeps blobs and manifests on disk, verified by digest, `collect` removes what no tag and no
+//! caller needs. No crate on crates.io offers this as a library in good keeping, so it is written here; it leaves out the referrers
+//! API, cross-repository permissions and replication.
+
+mod collect;
+mod error;
+mod name;
+mod routes;
+mod storage;
+mod upload;
+
+pub use collect::Collected;
+pub use error::StorageError;
+pub use routes::{Access, router};
+pub use storage::Storage;

@@ -1,0 +1,89 @@
+//! The table on disk: written whole, atomically, before a registration is acknowledged.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use barge_model::ServiceKey;
+use serde::{Deserialize, Serialize};
+
+use crate::table::Listed;
+
+/// Why the snapshot cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The file cannot be read.
+    #[error("read the gateway's snapshot {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file cannot be written.
+    #[error("write the gateway's snapshot {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file was written by a later version.
+    #[error("the gateway's snapshot {path} has format {found}; this version reads {FORMAT}")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+}
+
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    format: u32,
+    pub(crate) revision: u64,
+    pub(crate) instances: Vec<(ServiceKey, Listed)>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(revision: u64, instances: Vec<(ServiceKey, Listed)>) -> Self {
+        Self { format: FORMAT, revision, instances }
+    }
+}
+
+/// Reads the snapshot; an absent one is empty. A damaged one is set aside: the registrar tells everything again (R3).
+pub(crate) fn read(path: &Path) -> Result<Snapshot, SnapshotError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Snapshot::new(0, Vec::new())),
+        Err(source) => return Err(SnapshotError::Read { path: path.to_owned(), source }),
+    };
+    match serde_json::from_slice::<Snapshot>(&bytes) {
+        Ok(snapshot) if snapshot.format == FORMAT => Ok(snapshot),
+        Ok(snapshot) => Err(SnapshotError::Newer { path: path.to_owned(), found: snapshot.format }),
+        Err(error) => {
+            let aside = path.with_extension("damaged");
+            tracing::warn!(path = %path.display(), kept = %aside.display(), %error, "the gateway's snapshot is damaged");
+            std::fs::rename(path, aside).map_err(|source| SnapshotError::Read { path: path.to_owned(), source })?;
+            Ok(Snapshot::new(0, Vec::new()))
+        }
+    }
+}
+
+/// Replaces the snapshot.
+pub(crate) fn write(path: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+    let fail = |source| SnapshotError::Write { path: path.to_owned(), source };
+    let temporary = path.with_extension("new");
+    let bytes = serde_json::to_vec(snapshot).map_err(|error| fail(error.into()))?;
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(fail)?;
+    file.write_all(&bytes).map_err(fail)?;
+    std::fs::rename(&temporary, path).map_err(fail)
+}

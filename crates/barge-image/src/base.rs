@@ -1,0 +1,119 @@
+//! Base images: nothing at all, an OCI layout on disk, or a registry.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::image::{Base, Blob, Source, architecture};
+use crate::registry::{Client, Reference, RegistryError};
+
+/// Why a base cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseError {
+    /// A file of the layout cannot be read.
+    #[error("read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A document is not what it should be.
+    #[error("{what} is not a valid document of the OCI image specification")]
+    Invalid {
+        /// Which document.
+        what: String,
+    },
+    /// The base does not exist for this machine.
+    #[error("it has no image for linux/{0}")]
+    Platform(&'static str),
+    /// The registry does not give it.
+    #[error("fetch it from its registry")]
+    Registry(#[source] RegistryError),
+    /// There is no connection to a registry in this build.
+    #[error(
+        "{0:?} is neither `scratch` nor `oci:DIRECTORY`, and not a reference with a registry such as registry.example/base:1"
+    )]
+    Reference(String),
+}
+
+/// Loads the base `name`.
+///
+/// # Errors
+/// It cannot be found or understood.
+pub async fn load(name: &str, client: Option<&Client>) -> Result<Base, BaseError> {
+    if name == "scratch" {
+        return Ok(Base::default());
+    }
+    if let Some(directory) = name.strip_prefix("oci:") {
+        return from_layout(Path::new(directory));
+    }
+    let reference: Reference = name.parse().map_err(|_| BaseError::Reference(name.to_owned()))?;
+    let client = client.ok_or_else(|| BaseError::Reference(name.to_owned()))?;
+    from_registry(&reference, client).await
+}
+
+async fn from_registry(reference: &Reference, client: &Client) -> Result<Base, BaseError> {
+    let (bytes, _) = client.manifest(reference).await.map_err(BaseError::Registry)?;
+    let mut manifest = parse(&bytes, "the base's manifest")?;
+    if manifest.get("manifests").is_some() {
+        let digest = for_this_machine(&manifest)?;
+        let (bytes, _) = client.manifest(&reference.with_digest(&digest)).await.map_err(BaseError::Registry)?;
+        manifest = parse(&bytes, "the base's manifest")?;
+    }
+    let config_digest = text(&manifest["config"]["digest"], "the base's manifest")?;
+    let config = client.blob(reference, &config_digest).await.map_err(BaseError::Registry)?;
+    let source = Source::Remote { reference: reference.clone() };
+    Ok(Base { config: Some(parse(&config, "the base's config")?), layers: layers(&manifest, |_| source.clone())? })
+}
+
+fn from_layout(directory: &Path) -> Result<Base, BaseError> {
+    let read = |path: PathBuf| std::fs::read(&path).map_err(|source| BaseError::Read { path, source });
+    let blob = |digest: &str| directory.join("blobs").join(digest.replace(':', "/"));
+    let mut document = parse(&read(directory.join("index.json"))?, "index.json")?;
+    // An index may name another one for the platforms.
+    for _ in 0..3 {
+        if document.get("manifests").is_none() {
+            break;
+        }
+        let digest = for_this_machine(&document)?;
+        document = parse(&read(blob(&digest))?, "a manifest")?;
+    }
+    let config = read(blob(&text(&document["config"]["digest"], "a manifest")?))?;
+    let layers = layers(&document, |digest| Source::File(blob(digest)))?;
+    Ok(Base { config: Some(parse(&config, "the config")?), layers })
+}
+
+/// The digest of the entry for this machine; an entry that names no platform will do.
+fn for_this_machine(index: &Value) -> Result<String, BaseError> {
+    let entries = index["manifests"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let fits = |entry: &&Value| {
+        let platform = &entry["platform"];
+        platform.is_null() || (platform["os"] == "linux" && platform["architecture"] == architecture())
+    };
+    let entry = entries.iter().find(fits).ok_or(BaseError::Platform(architecture()))?;
+    text(&entry["digest"], "the index")
+}
+
+fn layers(manifest: &Value, source: impl Fn(&str) -> Source) -> Result<Vec<Blob>, BaseError> {
+    let list = manifest["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter()
+        .map(|layer| {
+            let digest = text(&layer["digest"], "the base's manifest")?;
+            Ok(Blob {
+                source: source(&digest),
+                digest,
+                size: layer["size"].as_u64().unwrap_or_default(),
+                media_type: text(&layer["mediaType"], "the base's manifest")?,
+            })
+        })
+        .collect()
+}
+
+fn parse(bytes: &[u8], what: &str) -> Result<Value, BaseError> {
+    serde_json::from_slice(bytes).map_err(|_| BaseError::Invalid { what: what.to_owned() })
+}
+
+fn text(value: &Value, what: &str) -> Result<String, BaseError> {
+    value.as_str().map(str::to_owned).ok_or_else(|| BaseError::Invalid { what: what.to_owned() })
+}

@@ -1,0 +1,155 @@
+//! Config and manifest of an image (OCI image specification 1.1), as bytes that are the same on every machine.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use crate::layer::{self, Layer};
+
+/// Media types of the OCI image specification.
+pub mod media_type {
+    /// An image's manifest.
+    pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    /// An index of manifests.
+    pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    /// An image's configuration.
+    pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    /// A layer.
+    pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    /// Docker's older manifest, which many bases still have.
+    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    /// Docker's older list of manifests.
+    pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+}
+
+/// Where a blob's bytes are.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// In memory.
+    Bytes(Arc<[u8]>),
+    /// In a temporary file of ours.
+    Temporary(Arc<NamedTempFile>),
+    /// In a file of somebody else's.
+    File(PathBuf),
+    /// In a repository of the registry that the base came from; it is mounted or copied.
+    Remote {
+        /// The repository there.
+        reference: crate::registry::Reference,
+    },
+}
+
+/// A part of an image.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    /// Its digest, with `sha256:`.
+    pub digest: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its media type.
+    pub media_type: String,
+    /// Where its bytes are.
+    pub source: Source,
+}
+
+/// A whole image, ready to be pushed or written.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The manifest's bytes.
+    pub manifest: Vec<u8>,
+    /// The manifest's digest: the image's name for ever.
+    pub digest: String,
+    /// The configuration.
+    pub config: Blob,
+    /// The layers, lowest first.
+    pub layers: Vec<Blob>,
+}
+
+/// What a base brings: its layers and its configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Base {
+    /// The configuration document; empty for scratch.
+    pub config: Option<Value>,
+    /// The layers.
+    pub layers: Vec<Blob>,
+}
+
+/// What the application says of itself in the image's configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Runtime {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Labels, such as the service's name.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Joins a base and the application's layers.
+pub fn assemble(base: Base, own: &[Layer], runtime: &Runtime) -> Image {
+    let mut config = base.config.unwrap_or_else(|| json!({ "architecture": architecture(), "os": "linux" }));
+    let created_by = "barge";
+    let diff_ids = own.iter().map(|layer| Value::from(layer.diff_id.clone()));
+    extend(&mut config, &["rootfs", "diff_ids"], diff_ids);
+    config["rootfs"]["type"] = json!("layers");
+    let history = own.iter().map(|_| json!({ "created": "1970-01-01T00:00:01Z", "created_by": created_by }));
+    extend(&mut config, &["history"], history);
+    config["created"] = json!("1970-01-01T00:00:01Z");
+    config["config"]["WorkingDir"] = json!(format!("/{}", crate::plan::APP));
+    // A base's entrypoint would swallow the command; what starts the service is said in barge.yaml alone.
+    config["config"]["Entrypoint"] = Value::Null;
+    config["config"]["Cmd"] = json!(runtime.command);
+    for (name, value) in &runtime.labels {
+        config["config"]["Labels"][name] = json!(value);
+    }
+    let config_bytes = config.to_string().into_bytes();
+    let config = Blob {
+        digest: layer::digest(&config_bytes),
+        size: config_bytes.len() as u64,
+        media_type: media_type::CONFIG.to_owned(),
+        source: Source::Bytes(config_bytes.into()),
+    };
+    let own = own.iter().map(|layer| Blob {
+        digest: layer.digest.clone(),
+        size: layer.size,
+        media_type: media_type::LAYER.to_owned(),
+        source: Source::Temporary(Arc::clone(&layer.file)),
+    });
+    let layers: Vec<Blob> = base.layers.into_iter().chain(own).collect();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::MANIFEST,
+        "config": descriptor(&config),
+        "layers": layers.iter().map(descriptor).collect::<Vec<_>>(),
+    });
+    let manifest = manifest.to_string().into_bytes();
+    Image { digest: layer::digest(&manifest), manifest, config, layers }
+}
+
+/// A blob as manifests name it.
+pub fn descriptor(blob: &Blob) -> Value {
+    json!({ "mediaType": blob.media_type, "digest": blob.digest, "size": blob.size })
+}
+
+/// Appends to the list at `path`, making what is missing on the way.
+fn extend(document: &mut Value, path: &[&str], items: impl Iterator<Item = Value>) {
+    let mut place = document;
+    for part in path {
+        place = &mut place[*part];
+    }
+    if !place.is_array() {
+        *place = json!([]);
+    }
+    if let Some(list) = place.as_array_mut() {
+        list.extend(items);
+    }
+}
+
+/// This machine's architecture in the words of the specification (which are Go's).
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

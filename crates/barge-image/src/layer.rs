@@ -1,0 +1,222 @@
+//! A layer's bytes: a tar with normalised headers, compressed by a compressor that is pinned.
+//!
+//! flate2's back ends give different bytes for the same input. The workspace names `zlib-rs`, and a test holds the digest of a
+//! known layer, so that a change of back end cannot pass unseen.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::{Compression, GzBuilder};
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+
+use crate::plan::{Entry, LayerPlan};
+
+/// Why a layer could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// A source file could not be read.
+    #[error("read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A source file became shorter or longer meanwhile.
+    #[error("{path} changed while it was read ({planned} bytes at first); build again when nothing writes to it")]
+    Changed {
+        /// Which file.
+        path: PathBuf,
+        /// Its size when the build began.
+        planned: u64,
+    },
+    /// The layer's own file could not be written.
+    #[error("write the layer")]
+    Write(#[source] io::Error),
+}
+
+/// A finished layer in a temporary file.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// Digest of the compressed bytes, with `sha256:`.
+    pub digest: String,
+    /// Digest of the tar itself, with `sha256:`.
+    pub diff_id: String,
+    /// Compressed size in bytes.
+    pub size: u64,
+    /// The file, removed with the last clone.
+    pub file: Arc<NamedTempFile>,
+}
+
+/// Modification time of every entry: 1, because some tools take 0 for "unknown".
+const MTIME: u64 = 1;
+
+/// Writes the layer of `plan`.
+///
+/// # Errors
+/// A file cannot be read or changes meanwhile, or the disk refuses.
+pub fn write(plan: &LayerPlan) -> Result<Layer, LayerError> {
+    let file = NamedTempFile::with_prefix("barge-layer").map_err(LayerError::Write)?;
+    let out = Hashing::new(BufWriter::with_capacity(256 * 1024, file.reopen().map_err(LayerError::Write)?));
+    // Operating system 255 (unknown) and no time: the header says nothing of the machine.
+    let gzip = GzBuilder::new().mtime(0).operating_system(255).write(out, Compression::new(6));
+    let mut tar = tar::Builder::new(Hashing::new(gzip));
+    for (path, entry) in plan {
+        append(&mut tar, path, entry)?;
+    }
+    let (gzip, diff_id, _) = tar.into_inner().map_err(LayerError::Write)?.finish();
+    let (mut out, digest, size) = gzip.finish().map_err(LayerError::Write)?.finish();
+    out.flush().map_err(LayerError::Write)?;
+    Ok(Layer { digest, diff_id, size, file: Arc::new(file) })
+}
+
+fn append<W: Write>(tar: &mut tar::Builder<W>, path: &str, entry: &Entry) -> Result<(), LayerError> {
+    let mut header = tar::Header::new_ustar();
+    header.set_mtime(MTIME);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
+    match entry {
+        Entry::Directory => {
+            header.set_entry_type(tar::EntryType::Directory);
+            header.set_mode(0o755);
+            tar.append_data(&mut header, format!("{path}/"), io::empty()).map_err(LayerError::Write)
+        }
+        Entry::Link { target } => {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_mode(0o777);
+            tar.append_link(&mut header, path, target).map_err(LayerError::Write)
+        }
+        Entry::File { source, size, executable } => {
+            header.set_entry_type(tar::EntryType::Regular);
+            header.set_mode(if *executable { 0o755 } else { 0o644 });
+            header.set_size(*size);
+            let mut exact = Exact::open(source, *size)?;
+            let appended = tar.append_data(&mut header, path, &mut exact);
+            exact.judge()?;
+            appended.map_err(LayerError::Write)
+        }
+    }
+}
+
+/// Reads exactly as many bytes as planned, and remembers what went wrong with the source, apart from what goes wrong with the target.
+struct Exact {
+    path: PathBuf,
+    planned: u64,
+    left: u64,
+    file: File,
+    failed: Option<io::Error>,
+    changed: bool,
+}
+
+impl Exact {
+    fn open(path: &Path, planned: u64) -> Result<Self, LayerError> {
+        let file = File::open(path).map_err(|source| LayerError::Read { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), planned, left: planned, file, failed: None, changed: false })
+    }
+
+    fn judge(mut self) -> Result<(), LayerError> {
+        if let Some(source) = self.failed.take() {
+            return Err(LayerError::Read { path: self.path, source });
+        }
+        let grown = self.left == 0 && matches!(self.file.read(&mut [0u8; 1]), Ok(1));
+        if self.changed || grown {
+            return Err(LayerError::Changed { path: self.path, planned: self.planned });
+        }
+        Ok(())
+    }
+}
+
+impl Read for Exact {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if room == 0 {
+            return Ok(0);
+        }
+        match self.file.read(&mut buffer[..room]) {
+            Ok(0) => {
+                self.changed = true;
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+            Ok(count) => {
+                self.left -= count as u64;
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                self.failed = Some(io::Error::new(error.kind(), error.to_string()));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Hashes and counts what passes.
+struct Hashing<W> {
+    inner: W,
+    hasher: Sha256,
+    count: u64,
+}
+
+impl<W> Hashing<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, hasher: Sha256::new(), count: 0 }
+    }
+
+    fn finish(self) -> (W, String, u64) {
+        (self.inner, digest_text(&self.hasher.finalize()), self.count)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.count += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// The digest of `bytes`, with `sha256:`.
+pub fn digest(bytes: &[u8]) -> String {
+    digest_text(&Sha256::digest(bytes))
+}
+
+/// The digest of everything that `reader` gives, and its length.
+///
+/// # Errors
+/// The reader fails.
+pub fn digest_reader(mut reader: impl Read) -> io::Result<(String, u64)> {
+    let mut sink = Hashing::new(io::sink());
+    io::copy(&mut reader, &mut sink)?;
+    let (_, digest, count) = sink.finish();
+    Ok((digest, count))
+}
+
+/// Reads a layer's file from its start.
+///
+/// # Errors
+/// The file is gone.
+pub fn reopen(layer: &NamedTempFile) -> io::Result<File> {
+    let mut file = layer.reopen()?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn digest_text(hash: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(71);
+    text.push_str("sha256:");
+    for byte in hash {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

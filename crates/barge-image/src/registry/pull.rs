@@ -1,0 +1,87 @@
+//! Pulls: manifests and blobs, each checked against its digest before anybody uses it.
+
+use std::path::Path;
+
+use futures_util::StreamExt;
+use reqwest::{Method, header};
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt;
+
+use super::client::{Client, checked};
+use super::{Reference, RegistryError};
+use crate::image::media_type;
+use crate::layer;
+
+impl Client {
+    /// A manifest's bytes and media type.
+    ///
+    /// # Errors
+    /// The registry does not have it or does not answer.
+    pub async fn manifest(&self, reference: &Reference) -> Result<(Vec<u8>, String), RegistryError> {
+        let what = format!("{reference}");
+        let url = self.url(reference, &format!("manifests/{}", reference.version));
+        let accept = [media_type::MANIFEST, media_type::INDEX, media_type::DOCKER_MANIFEST, media_type::DOCKER_INDEX];
+        let accept = accept.join(", ");
+        let response =
+            self.send(reference, Method::GET, &url, |request| request.header(header::ACCEPT, &accept)).await?;
+        let response = checked(reference, &what, response).await?;
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = kind.unwrap_or(media_type::MANIFEST).to_owned();
+        let bytes = self.body(reference, response).await?;
+        if reference.version.starts_with("sha256:") {
+            verify(&what, &reference.version, &layer::digest(&bytes))?;
+        }
+        Ok((bytes, kind))
+    }
+
+    /// A small blob's bytes.
+    ///
+    /// # Errors
+    /// The registry does not have it, does not answer, or sends something else.
+    pub async fn blob(&self, reference: &Reference, digest: &str) -> Result<Vec<u8>, RegistryError> {
+        let response = self.get_blob(reference, digest).await?;
+        let bytes = self.body(reference, response).await?;
+        verify(digest, digest, &layer::digest(&bytes))?;
+        Ok(bytes)
+    }
+
+    /// Writes a blob to `path`; the file gets its name only when its digest is right.
+    ///
+    /// # Errors
+    /// As for `blob`, and the disk.
+    pub async fn blob_to_file(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
+        let response = self.get_blob(reference, digest).await?;
+        let write = |source| RegistryError::File(format!("write {}", path.display()), source);
+        let temporary = path.with_extension("part");
+        let mut file = tokio::fs::File::create(&temporary).await.map_err(write)?;
+        let mut hasher = Sha256::new();
+        let mut stream = response.bytes_stream();
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(|source| RegistryError::Unreachable { host: reference.host.clone(), source })?;
+            hasher.update(&piece);
+            file.write_all(&piece).await.map_err(write)?;
+        }
+        file.flush().await.map_err(write)?;
+        let hex: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        verify(digest, digest, &format!("sha256:{hex}"))?;
+        tokio::fs::rename(&temporary, path).await.map_err(write)
+    }
+
+    async fn get_blob(&self, reference: &Reference, digest: &str) -> Result<reqwest::Response, RegistryError> {
+        let url = self.url(reference, &format!("blobs/{digest}"));
+        let response = self.send(reference, Method::GET, &url, |request| request).await?;
+        checked(reference, digest, response).await
+    }
+
+    async fn body(&self, reference: &Reference, response: reqwest::Response) -> Result<Vec<u8>, RegistryError> {
+        let unreachable = |source| RegistryError::Unreachable { host: reference.host.clone(), source };
+        response.bytes().await.map(|bytes| bytes.to_vec()).map_err(unreachable)
+    }
+}
+
+fn verify(what: &str, wanted: &str, actual: &str) -> Result<(), RegistryError> {
+    if wanted == actual {
+        return Ok(());
+    }
+    Err(RegistryError::Digest { what: what.to_owned(), actual: actual.to_owned() })
+}

@@ -1,0 +1,163 @@
+//! Looks at the built files. Everything that cannot be part of an image is an error that names it.
+
+use std::fs::Metadata;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// A file or link that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its path below the scanned directory, with `/` between parts.
+    pub path: String,
+    /// What it is.
+    pub kind: FoundKind,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File {
+        /// Where its bytes are.
+        source: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// Whether somebody may execute it.
+        executable: bool,
+    },
+    /// A symbolic link that stays inside.
+    Link {
+        /// Where it points, as written.
+        target: String,
+    },
+}
+
+/// Why the files cannot become an image.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// There is nothing at the path.
+    #[error("{0} does not exist")]
+    Missing(PathBuf),
+    /// A directory without any file.
+    #[error("{0} holds no files")]
+    Empty(PathBuf),
+    /// The file system refuses.
+    #[error("read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A name that is no text.
+    #[error("{0:?}: the name is not UTF-8")]
+    NameNotUtf8(PathBuf),
+    /// A symbolic link that leads out of the directory.
+    #[error("{path} is a link to {target}, which lies outside of the built files")]
+    LinkOutside {
+        /// The link.
+        path: PathBuf,
+        /// Where it points.
+        target: PathBuf,
+    },
+    /// A socket, pipe or device.
+    #[error("{0} is a socket, a pipe or a device; only files, directories and links can be part of an image")]
+    Special(PathBuf),
+    /// More files than any application has.
+    #[error("{path} holds more than {limit} files")]
+    TooMany {
+        /// The directory.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// The most files that one image may hold.
+pub const MAX_FILES: usize = 200_000;
+
+/// Looks at a directory, or at a single file. `leave_out` names what does not belong into the image (such as `barge.yaml`), relative to
+/// the directory.
+///
+/// # Errors
+/// The first thing that cannot be part of an image.
+pub fn scan(root: &Path, leave_out: &[&str]) -> Result<Vec<Found>, ScanError> {
+    let meta = std::fs::metadata(root).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => ScanError::Missing(root.to_owned()),
+        _ => ScanError::Read { path: root.to_owned(), source },
+    })?;
+    if meta.is_file() {
+        let name =
+            root.file_name().and_then(|name| name.to_str()).ok_or_else(|| ScanError::NameNotUtf8(root.to_owned()))?;
+        return Ok(vec![Found { path: name.to_owned(), kind: file(root, &meta) }]);
+    }
+    let mut found = Vec::new();
+    walk(root, "", leave_out, &mut found)?;
+    if !found.iter().any(|entry| !matches!(entry.kind, FoundKind::Directory)) {
+        return Err(ScanError::Empty(root.to_owned()));
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+fn walk(directory: &Path, prefix: &str, leave_out: &[&str], found: &mut Vec<Found>) -> Result<(), ScanError> {
+    let fail = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ScanError::Read { path, source }
+    };
+    for entry in std::fs::read_dir(directory).map_err(fail(directory))? {
+        let entry = entry.map_err(fail(directory))?;
+        let full = entry.path();
+        let name = entry.file_name();
+        let name = name.to_str().ok_or_else(|| ScanError::NameNotUtf8(full.clone()))?;
+        let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+        if leave_out.contains(&path.as_str()) {
+            continue;
+        }
+        if found.len() >= MAX_FILES {
+            return Err(ScanError::TooMany { path: directory.to_owned(), limit: MAX_FILES });
+        }
+        let meta = std::fs::symlink_metadata(&full).map_err(fail(&full))?;
+        let kind = if meta.is_dir() {
+            FoundKind::Directory
+        } else if meta.is_symlink() {
+            link(&full, &path)?
+        } else if meta.file_type().is_file() {
+            file(&full, &meta)
+        } else {
+            debug_assert!(meta.file_type().is_socket() || meta.file_type().is_fifo() || !meta.is_file());
+            return Err(ScanError::Special(full));
+        };
+        let descend = kind == FoundKind::Directory;
+        found.push(Found { path: path.clone(), kind });
+        if descend {
+            walk(&full, &path, leave_out, found)?;
+        }
+    }
+    Ok(())
+}
+
+fn file(path: &Path, meta: &Metadata) -> FoundKind {
+    FoundKind::File { source: path.to_owned(), size: meta.len(), executable: meta.permissions().mode() & 0o111 != 0 }
+}
+
+/// A link is kept as a link; its target must stay inside, counted from where the link stands.
+fn link(full: &Path, path: &str) -> Result<FoundKind, ScanError> {
+    let target = std::fs::read_link(full).map_err(|source| ScanError::Read { path: full.to_owned(), source })?;
+    let outside = || ScanError::LinkOutside { path: full.to_owned(), target: target.clone() };
+    let text = target.to_str().ok_or_else(|| ScanError::NameNotUtf8(target.clone()))?.to_owned();
+    let mut depth = path.matches('/').count();
+    if text.starts_with('/') {
+        return Err(outside());
+    }
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => depth = depth.checked_sub(1).ok_or_else(outside)?,
+            _ => depth += 1,
+        }
+    }
+    Ok(FoundKind::Link { target: text })
+}

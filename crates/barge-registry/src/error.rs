@@ -1,0 +1,95 @@
+//! Errors of the storage, and how they read as errors of the distribution specification.
+
+use std::path::PathBuf;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+/// Why something could not be stored or found.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// A file could not be read or written.
+    #[error("{verb} {path}")]
+    Io {
+        /// What was being done.
+        verb: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// There is no such blob.
+    #[error("blob {0} is not here")]
+    BlobUnknown(String),
+    /// There is no such manifest.
+    #[error("manifest {0} is not here")]
+    ManifestUnknown(String),
+    /// There is no such upload.
+    #[error("upload {0} is not under way")]
+    UploadUnknown(String),
+    /// What came does not have the digest that was named.
+    #[error("the content has digest {actual}, not {named}")]
+    DigestMismatch {
+        /// The digest that was named.
+        named: String,
+        /// The digest of what came.
+        actual: String,
+    },
+    /// A name, tag or digest that the specification does not allow.
+    #[error("{0:?} is not a valid repository name, tag or digest")]
+    InvalidName(String),
+    /// A manifest that cannot be used.
+    #[error("the manifest is not valid: {0}")]
+    ManifestInvalid(String),
+    /// The pieces of an upload do not follow each other.
+    #[error("the upload has {have} bytes; a piece that starts at {start} does not follow")]
+    Range {
+        /// Bytes that are there.
+        have: u64,
+        /// Where the piece claims to start.
+        start: u64,
+    },
+    /// The connection ended in the middle of a body.
+    #[error("the content ended early: {0}")]
+    Broken(String),
+    /// The registry's limit of space is reached.
+    #[error("the registry is full: its limit is {limit} bytes")]
+    Full {
+        /// The limit in bytes.
+        limit: u64,
+    },
+}
+
+impl StorageError {
+    /// Status and code (distribution specification, "Error codes").
+    fn code(&self) -> (StatusCode, &'static str) {
+        match self {
+            StorageError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
+            StorageError::BlobUnknown(_) => (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"),
+            StorageError::ManifestUnknown(_) => (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"),
+            StorageError::UploadUnknown(_) => (StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
+            StorageError::DigestMismatch { .. } => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
+            StorageError::InvalidName(_) => (StatusCode::BAD_REQUEST, "NAME_INVALID"),
+            StorageError::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
+            StorageError::Range { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID"),
+            StorageError::Broken(_) => (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
+            StorageError::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "DENIED"),
+        }
+    }
+}
+
+impl IntoResponse for StorageError {
+    fn into_response(self) -> Response {
+        let (status, code) = self.code();
+        let message = match &self {
+            StorageError::Io { source, .. } => {
+                tracing::error!(error = %self, cause = %source, "the registry's storage failed");
+                "the registry could not store or read this".to_owned()
+            }
+            other => other.to_string(),
+        };
+        let body = serde_json::json!({ "errors": [{ "code": code, "message": message }] });
+        (status, Json(body)).into_response()
+    }
+}
