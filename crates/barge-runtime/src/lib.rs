@@ -1,1 +1,95 @@
-//! Placeholder.
+//! What every program of Barge needs at its edges: logging, signals, owned tasks, the chain of an error.
+//!
+//! It leaves out everything that knows what Barge is about.
+
+use std::error::Error;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Sets up logging to standard error; `BARGE_LOG` filters it (default: warnings).
+pub fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BARGE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    // A second call, as in tests, keeps the first set-up.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// An error and its causes in one line. A Display never prints its own source, so nothing stands there twice.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// A token that is cancelled by the first SIGINT, SIGTERM or SIGHUP.
+///
+/// # Errors
+/// The signals cannot be watched.
+pub fn cancelled_by_signal(tasks: &mut Tasks) -> std::io::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let token = tasks.shutdown.clone();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let cancel = token.clone();
+    tasks.spawn("signals", async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+            () = cancel.cancelled() => {}
+        }
+        cancel.cancel();
+    });
+    Ok(token)
+}
+
+/// Tasks with one owner: all are told to stop at once, and awaited with a deadline.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    set: JoinSet<&'static str>,
+    shutdown: CancellationToken,
+}
+
+impl Tasks {
+    /// The token that tells the tasks to stop.
+    pub fn shutdown_token(&self) -> CancellationToken {
+        self.shutdown.clone()
+    }
+
+    /// Owns a task. One that ends early, or panics, stops the others.
+    pub fn spawn(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        self.set.spawn(async move {
+            work.await;
+            name
+        });
+    }
+
+    /// Waits until somebody cancels the token or a task ends.
+    pub async fn until_stopped(&mut self) {
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            ended = self.set.join_next() => match ended {
+                Some(Ok(name)) => tracing::debug!(task = name, "ended"),
+                Some(Err(error)) => tracing::error!(%error, "a task broke"),
+                None => {}
+            },
+        }
+    }
+
+    /// Stops all tasks and waits for them, at most `limit`; those that do not stop are cut off.
+    pub async fn stop(mut self, limit: Duration) {
+        self.shutdown.cancel();
+        let all = async { while self.set.join_next().await.is_some() {} };
+        if tokio::time::timeout(limit, all).await.is_err() {
+            tracing::warn!("some tasks did not stop in time");
+        }
+    }
+}
