@@ -45,7 +45,11 @@ pub enum NonConformance {
 /// # Errors
 /// The first way in which the engine does not conform.
 pub async fn run(subject: &Subject) -> Result<(), NonConformance> {
-    let mut desired = Desired { key: subject.key.clone(), version: 1, rollout: RolloutSpec { replicas: 2, ..RolloutSpec::default() } };
+    let mut desired = Desired {
+        key: subject.key.clone(),
+        version: 1,
+        rollout: RolloutSpec { replicas: 2, ..RolloutSpec::default() },
+    };
 
     let first = (subject.release)(true);
     target(&mut desired, &first);
@@ -127,7 +131,11 @@ fn stable_available(report: &ServiceReport, release: &Release) -> usize {
 }
 
 async fn report(subject: &Subject) -> Result<ServiceReport, NonConformance> {
-    subject.engine.report(&subject.key).await?.ok_or(NonConformance::Wrong("a service that was applied must be reported"))
+    subject
+        .engine
+        .report(&subject.key)
+        .await?
+        .ok_or(NonConformance::Wrong("a service that was applied must be reported"))
 }
 
 async fn wait(

@@ -10,6 +10,4 @@ mod port;
 
 pub use exec::{ExecInput, ExecOutput, ExecRequest, ExecSession, WindowSize};
 pub use logs::{LogLine, LogOptions, LogStream};
-pub use port::{
-    Desired, Engine, EngineError, InstanceReport, LimitsReport, ProbeReport, ServiceReport, TimelineStep,
-};
+pub use port::{Desired, Engine, EngineError, InstanceReport, LimitsReport, ProbeReport, ServiceReport, TimelineStep};

@@ -158,8 +158,18 @@ pub trait Engine: Send + Sync + 'static {
     fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
 
     /// An instance's output.
-    async fn logs(&self, key: &ServiceKey, instance: &InstanceId, options: LogOptions) -> Result<LogStream, EngineError>;
+    async fn logs(
+        &self,
+        key: &ServiceKey,
+        instance: &InstanceId,
+        options: LogOptions,
+    ) -> Result<LogStream, EngineError>;
 
     /// Runs a program beside an instance's process, in its environment.
-    async fn exec(&self, key: &ServiceKey, instance: &InstanceId, request: ExecRequest) -> Result<ExecSession, EngineError>;
+    async fn exec(
+        &self,
+        key: &ServiceKey,
+        instance: &InstanceId,
+        request: ExecRequest,
+    ) -> Result<ExecSession, EngineError>;
 }

@@ -14,6 +14,8 @@ use crate::plan::{Plan, expand, fill_template};
 pub(crate) enum StartError {
     #[error("fill template {path}")]
     Template { path: String, source: std::io::Error },
+    #[error("enter the group that limits the instance, {path}")]
+    Group { path: String, source: std::io::Error },
     #[error("make a pipe for the output")]
     Pipe(#[source] std::io::Error),
     #[error("start {program:?} in {directory}")]
@@ -28,6 +30,10 @@ pub(crate) struct Started {
 
 /// Starts the plan's process.
 pub(crate) fn start(plan: &Plan) -> Result<Started, StartError> {
+    for group in &plan.groups {
+        std::fs::write(group, std::process::id().to_string())
+            .map_err(|source| StartError::Group { path: group.display().to_string(), source })?;
+    }
     for template in &plan.templates {
         fill(plan, template).map_err(|source| StartError::Template { path: template.clone(), source })?;
     }

@@ -44,6 +44,8 @@ pub struct Plan {
     pub hold_limit_ms: u64,
     /// The size at which the log file is rotated, in bytes.
     pub log_file_bytes: u64,
+    /// Files `cgroup.procs` of the groups that limit the instance; barge-init enters them before it starts the process.
+    pub groups: Vec<PathBuf>,
 }
 
 /// Replaces `$NAME` and `${NAME}` by variables of `env`; an unknown name and `$$` stay readable: `$$` becomes `$`.

@@ -4,9 +4,13 @@
 //! call is in flight at a time, and answers may be late, lost or repeated. [`wants`] looks at a service as a whole, because an
 //! instance that is merely not ready must never be the last one to go (R6).
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
-use crate::ids::InstanceId;
+use crate::ids::{InstanceId, ServiceKey};
+use crate::rollout::RegistrarHealth;
 use crate::time::{Millis, Timestamp};
 
 /// What the target is to know of an instance.
@@ -180,6 +184,8 @@ pub struct Candidate {
     pub ready: bool,
     /// It is about to be stopped.
     pub ending: bool,
+    /// Its process has ended and is about to be started again: no doubt is possible, unlike with a check that fails.
+    pub dead: bool,
     /// It is registered online now.
     pub online: bool,
 }
@@ -196,9 +202,46 @@ pub fn wants(instances: &[Candidate]) -> Vec<Want> {
         .iter()
         .map(|instance| match instance {
             Candidate { ending: true, .. } => Want::Be(Intent::Terminal),
+            Candidate { dead: true, .. } => Want::Be(Intent::Offline),
             Candidate { ready: true, .. } => Want::Be(Intent::Online),
             Candidate { online: true, .. } if sick_may_go => Want::Be(Intent::Offline),
             _ => Want::Keep,
         })
         .collect()
+}
+
+/// What an engine tells the registrar of one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which instance.
+    pub id: InstanceId,
+    /// Where it answers, once that is known.
+    pub address: Option<SocketAddr>,
+    /// It answers its readiness check.
+    pub ready: bool,
+    /// It is about to be stopped.
+    pub ending: bool,
+    /// Its process has ended.
+    pub dead: bool,
+}
+
+/// All instances of an engine. Services whose list is not complete yet are absent, so that nobody takes them for empty (R4).
+pub type WantedList = BTreeMap<ServiceKey, Vec<Wanted>>;
+
+/// What the registrar tells an engine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Acknowledgements {
+    /// Whether registrations go through.
+    pub health: RegistrarHealth,
+    /// By instance: what the target has acknowledged.
+    pub instances: BTreeMap<InstanceId, Acknowledged>,
+}
+
+/// What the target has acknowledged of one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Acknowledged {
+    /// It gets traffic.
+    pub online: bool,
+    /// It will never get traffic again.
+    pub terminal: bool,
 }

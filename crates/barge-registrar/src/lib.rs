@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The registrar: makes the traffic target know which instances serve.
+//!
+//! It is told what exists ([`WantedList`]), decides with the pure registration machine, stores every intent before the call, and tells
+//! back what the target has acknowledged. Registration is reconciled state: events are hints, and the target's real list is compared
+//! with the intents again and again.
+//!
+//! [`WantedList`]: barge_model::registration::WantedList
+
+mod journal;
+mod registrar;
+pub mod targets;
+
+pub use journal::JournalError;
+pub use registrar::{Registrar, RegistrarConfig};
+pub use targets::{GatewayTarget, RegistrationTarget, TargetError};

@@ -1,0 +1,284 @@
+//! The engine as a whole: its services' tasks, and what they share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use barge_engine::{Desired, Engine, EngineError, ExecRequest, ExecSession, LogOptions, LogStream, ServiceReport};
+use barge_image::Client;
+use barge_init::{Plan, Probe};
+use barge_model::manifest::Kind;
+use barge_model::registration::{Acknowledgements, Wanted, WantedList};
+use barge_model::{InstanceId, Release, ServiceKey, Timestamp};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::addresses::{self, AddressError};
+use crate::images::Images;
+use crate::service::{Message, Ports, Service};
+use crate::store::{self, Record, ServiceStore, StoreError};
+use crate::{environment, exec, instance, logs};
+
+/// Where the zero-traffic check is asked.
+#[derive(Debug, Clone)]
+pub struct TrafficEndpoint {
+    /// The gateway's registration API.
+    pub address: SocketAddr,
+    /// Its token.
+    pub token: String,
+}
+
+/// What an engine needs.
+#[derive(Debug, Clone)]
+pub struct LocalEngineConfig {
+    /// Where everything is stored.
+    pub directory: PathBuf,
+    /// Where secrets lie: `ENVIRONMENT/NAME`, one file each.
+    pub secrets: PathBuf,
+    /// The program that runs as barge-init, and arguments to put before its own.
+    pub init_program: Vec<OsString>,
+    /// The client with which images are fetched.
+    pub images: Client,
+    /// What the registrar tells.
+    pub acknowledgements: watch::Receiver<Acknowledgements>,
+    /// Where the zero-traffic check is asked; without it draining waits a fixed time.
+    pub traffic: Option<TrafficEndpoint>,
+}
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its files cannot be used.
+    #[error("open the local engine's files")]
+    Store(#[source] StoreError),
+}
+
+/// What the services' tasks share.
+pub(crate) struct Shared {
+    pub(crate) config: LocalEngineConfig,
+    images: Images,
+    ports: Mutex<Ports>,
+    reports: RwLock<BTreeMap<ServiceKey, ServiceReport>>,
+    changes: watch::Sender<u64>,
+    wanted: watch::Sender<WantedList>,
+}
+
+impl Shared {
+    fn ports(&self) -> MutexGuard<'_, Ports> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn take_port(&self, port: u16) {
+        self.ports().insert(port);
+    }
+
+    pub(crate) fn free_port(&self, port: u16) {
+        self.ports().remove(&port);
+    }
+
+    pub(crate) fn allocate(&self) -> Result<(Ipv4Addr, u16), AddressError> {
+        let mut ports = self.ports();
+        let (host, port) = addresses::allocate(&ports)?;
+        ports.insert(port);
+        Ok((host, port))
+    }
+
+    pub(crate) fn publish_wanted(&self, key: &ServiceKey, list: Vec<Wanted>) {
+        self.wanted.send_if_modified(|wanted| {
+            let changed = wanted.get(key) != Some(&list);
+            if changed {
+                wanted.insert(key.clone(), list);
+            }
+            changed
+        });
+    }
+
+    pub(crate) fn publish_report(&self, report: ServiceReport) {
+        let mut reports = self.reports.write().unwrap_or_else(PoisonError::into_inner);
+        if reports.get(&report.key) == Some(&report) {
+            return;
+        }
+        reports.insert(report.key.clone(), report);
+        drop(reports);
+        self.changes.send_modify(|revision| *revision += 1);
+    }
+
+    /// Brings an instance's files, writes its plan and starts its barge-init. The error is a sentence for people.
+    pub(crate) async fn start_instance(
+        &self,
+        key: &ServiceKey,
+        release: &Release,
+        record: &Record,
+        directory: &Path,
+        groups: Vec<PathBuf>,
+    ) -> Result<(), String> {
+        let app = directory.join("app");
+        if !app.is_dir() {
+            let partial = directory.join("app.part");
+            let _ = tokio::fs::remove_dir_all(&partial).await;
+            self.images.place(release, &partial).await.map_err(|error| chain(&error))?;
+            tokio::fs::rename(&partial, &app).await.map_err(|error| format!("name {}: {error}", app.display()))?;
+        }
+        let env = environment::make(key, release, record, &app, &self.config.secrets).map_err(|error| chain(&error))?;
+        let plan = Plan {
+            instance: record.id.to_string(),
+            command: release.config.command.clone(),
+            working_directory: app,
+            env,
+            templates: release.config.templates.clone(),
+            host: record.host.clone(),
+            port: record.port,
+            probe: match release.config.kind {
+                Kind::Web => Probe::Http { path: release.config.healthcheck.clone() },
+                Kind::Rpc => Probe::Accept,
+            },
+            start_deadline_ms: release.config.start_deadline.0,
+            hold_limit_ms: barge_model::rollout::HELD_LIMIT.0,
+            log_file_bytes: 10 * 1024 * 1024,
+            groups,
+        };
+        instance::start(directory, &plan, &self.config.init_program).map_err(|error| chain(&error))
+    }
+}
+
+/// The engine that runs instances as processes on this machine.
+pub struct LocalEngine {
+    shared: Arc<Shared>,
+    services: Mutex<BTreeMap<ServiceKey, mpsc::Sender<Message>>>,
+    tasks: tokio::sync::Mutex<JoinSet<()>>,
+}
+
+impl LocalEngine {
+    /// Opens the engine's directory and takes up what is stored and runs there.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub async fn open(config: LocalEngineConfig) -> Result<Arc<Self>, OpenError> {
+        let images_directory = config.directory.join("images");
+        store::make_directory(&images_directory).map_err(OpenError::Store)?;
+        let shared = Arc::new(Shared {
+            images: Images::new(images_directory, config.images.clone()),
+            ports: Mutex::default(),
+            reports: RwLock::default(),
+            changes: watch::Sender::new(0),
+            wanted: watch::Sender::new(WantedList::new()),
+            config,
+        });
+        let engine =
+            Arc::new(Self { shared, services: Mutex::default(), tasks: tokio::sync::Mutex::new(JoinSet::new()) });
+        let mut digests = BTreeSet::new();
+        for key in store::services(&engine.shared.config.directory).map_err(OpenError::Store)? {
+            let status = ServiceStore::new(&engine.shared.config.directory, &key).status().map_err(OpenError::Store)?;
+            digests.extend(status.sets.iter().map(|set| set.release.digest.hex().to_owned()));
+            engine.service(&key).await.map_err(OpenError::Store)?;
+        }
+        engine.shared.images.keep_only(&digests);
+        Ok(engine)
+    }
+
+    /// What the registrar is to be told.
+    pub fn wanted(&self) -> watch::Receiver<WantedList> {
+        self.shared.wanted.subscribe()
+    }
+
+    /// Stops every instance, because the platform stops; the next engine starts them again.
+    pub async fn suspend(&self, limit: Duration) {
+        let senders: Vec<_> = std::mem::take(&mut *self.services()).into_values().collect();
+        let all = async {
+            let mut waits = Vec::new();
+            for sender in senders {
+                let (done, wait) = oneshot::channel();
+                if sender.send(Message::Suspend(done)).await.is_ok() {
+                    // The task ends after its answer, or without one when it broke; either way the wait is over.
+                    waits.push(wait);
+                }
+            }
+            for wait in waits {
+                let _ = wait.await;
+            }
+        };
+        if tokio::time::timeout(limit, all).await.is_err() {
+            tracing::warn!("some instances did not stop in time");
+        }
+        self.tasks.lock().await.shutdown().await;
+    }
+
+    /// Lets go of every instance without stopping it; the next engine adopts them.
+    pub async fn detach(&self) {
+        self.services().clear();
+        self.tasks.lock().await.shutdown().await;
+    }
+
+    fn services(&self) -> MutexGuard<'_, BTreeMap<ServiceKey, mpsc::Sender<Message>>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn service(&self, key: &ServiceKey) -> Result<mpsc::Sender<Message>, StoreError> {
+        let mut tasks = self.tasks.lock().await;
+        if let Some(sender) = self.services().get(key) {
+            return Ok(sender.clone());
+        }
+        let service = Service::load(key.clone(), Arc::clone(&self.shared))?;
+        let (sender, receiver) = mpsc::channel(16);
+        tasks.spawn(service.run(receiver));
+        self.services().insert(key.clone(), sender.clone());
+        Ok(sender)
+    }
+
+    fn instance_directory(&self, key: &ServiceKey, id: &InstanceId) -> Result<PathBuf, EngineError> {
+        let directory = ServiceStore::new(&self.shared.config.directory, key).instance_directory(id);
+        if directory.is_dir() { Ok(directory) } else { Err(EngineError::UnknownInstance(id.clone())) }
+    }
+}
+
+#[async_trait]
+impl Engine for LocalEngine {
+    async fn apply(&self, desired: Desired) -> Result<(), EngineError> {
+        let open = |error| EngineError::failed("open the service's files", error);
+        let sender = self.service(&desired.key).await.map_err(open)?;
+        let (reply, answer) = oneshot::channel();
+        sender.send(Message::Apply(Box::new(desired), reply)).await.map_err(|_| EngineError::Stopping)?;
+        answer.await.map_err(|_| EngineError::Stopping)?
+    }
+
+    async fn report(&self, key: &ServiceKey) -> Result<Option<ServiceReport>, EngineError> {
+        Ok(self.shared.reports.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+    }
+
+    async fn reports(&self) -> Result<Vec<ServiceReport>, EngineError> {
+        Ok(self.shared.reports.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect())
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    async fn logs(&self, key: &ServiceKey, id: &InstanceId, options: LogOptions) -> Result<LogStream, EngineError> {
+        let directory = self.instance_directory(key, id)?;
+        logs::stream(directory.join(barge_init::files::LOG), options)
+    }
+
+    async fn exec(&self, key: &ServiceKey, id: &InstanceId, request: ExecRequest) -> Result<ExecSession, EngineError> {
+        let directory = self.instance_directory(key, id)?;
+        exec::start(&directory, request)
+    }
+}
+
+pub(crate) fn now() -> Timestamp {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
+
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

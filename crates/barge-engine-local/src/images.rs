@@ -1,0 +1,122 @@
+//! Images on this machine: fetched once for each digest, then copied for each instance, so that no instance can change another one's files.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use barge_image::unpack::{UnpackError, unpack_app};
+use barge_image::{Client, Reference, RegistryError};
+use barge_model::{Digest, Release};
+use tokio::sync::Mutex;
+
+use crate::store::{self, StoreError};
+
+/// Why an image cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImageError {
+    #[error("understand the image name {0:?}")]
+    Name(String),
+    #[error("fetch the image {image}")]
+    Fetch { image: String, source: RegistryError },
+    #[error("understand the manifest of {image}")]
+    Manifest { image: String, source: serde_json::Error },
+    #[error("unpack the image {image}")]
+    Unpack { image: String, source: UnpackError },
+    #[error("store the image")]
+    Store(#[source] StoreError),
+    #[error("copy the image's files to {to}")]
+    Copy { to: PathBuf, source: std::io::Error },
+    #[error("the work was interrupted")]
+    Interrupted,
+}
+
+/// The images of an engine.
+#[derive(Debug)]
+pub(crate) struct Images {
+    directory: PathBuf,
+    client: Client,
+    /// One fetch at a time for each digest.
+    under_way: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
+}
+
+impl Images {
+    pub(crate) fn new(directory: PathBuf, client: Client) -> Self {
+        Self { directory, client, under_way: Mutex::default() }
+    }
+
+    /// Brings the release's files to `target`, a directory that does not exist yet.
+    pub(crate) async fn place(&self, release: &Release, target: &Path) -> Result<(), ImageError> {
+        let app = self.fetch(release).await?;
+        let to = target.to_owned();
+        let copied = tokio::task::spawn_blocking(move || copy_tree(&app, &to).map_err(|source| (to, source))).await;
+        copied.map_err(|_| ImageError::Interrupted)?.map_err(|(to, source)| ImageError::Copy { to, source })
+    }
+
+    async fn fetch(&self, release: &Release) -> Result<PathBuf, ImageError> {
+        let place = self.directory.join(release.digest.hex());
+        let app = place.join("app");
+        let turn = Arc::clone(self.under_way.lock().await.entry(release.digest.clone()).or_default());
+        let _turn = turn.lock().await;
+        if app.is_dir() {
+            return Ok(app);
+        }
+        // What has its final name is whole; anything else is left from an interrupted fetch.
+        let partial = self.directory.join(format!("{}.part", release.digest.hex()));
+        let _ = tokio::fs::remove_dir_all(&partial).await;
+        store::make_directory(&partial.join("app")).map_err(ImageError::Store)?;
+        self.fetch_into(release, &partial).await?;
+        tokio::fs::rename(&partial, &place).await.map_err(|source| ImageError::Copy { to: place.clone(), source })?;
+        Ok(app)
+    }
+
+    async fn fetch_into(&self, release: &Release, partial: &Path) -> Result<(), ImageError> {
+        let image = format!("{}@{}", release.image, release.digest);
+        let reference: Reference = image.parse().map_err(|_| ImageError::Name(image.clone()))?;
+        let fetch = |source| ImageError::Fetch { image: image.clone(), source };
+        let (bytes, _) = self.client.manifest(&reference).await.map_err(fetch)?;
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|source| ImageError::Manifest { image: image.clone(), source })?;
+        let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
+        for digest in layers.iter().filter_map(|layer| layer["digest"].as_str()) {
+            let file = partial.join("layer");
+            self.client.blob_to_file(&reference, digest, &file).await.map_err(fetch)?;
+            let (layer, app) = (file.clone(), partial.join("app"));
+            let unpacked = tokio::task::spawn_blocking(move || unpack_app(&layer, &app)).await;
+            unpacked
+                .map_err(|_| ImageError::Interrupted)?
+                .map_err(|source| ImageError::Unpack { image: image.clone(), source })?;
+            let _ = tokio::fs::remove_file(&file).await;
+        }
+        Ok(())
+    }
+
+    /// Removes the images whose digest no release of any service needs any more.
+    pub(crate) fn keep_only(&self, needed: &std::collections::BTreeSet<String>) {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else { return };
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !needed.contains(&name) {
+                // What cannot be removed now is tried again at the next start.
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+/// Copies files, directories and links; where the file system can share blocks, the kernel does.
+fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(entry.path())?, &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}

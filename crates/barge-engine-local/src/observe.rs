@@ -1,0 +1,145 @@
+//! What is known of one instance, and how it reads as an observation of the rollout, as a want of the registrar, and as a report.
+
+use std::net::SocketAddr;
+
+use barge_engine::{InstanceReport, LimitsReport, ProbeReport, TimelineStep};
+use barge_init::{Phase, Status};
+use barge_model::Timestamp;
+use barge_model::hold::Ending;
+use barge_model::registration::{Acknowledged, Wanted};
+use barge_model::rollout::{InstancePhase, ObservedInstance};
+
+use crate::store::Record;
+
+/// What an instance's process is doing, as far as the engine knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Process {
+    /// It was there when the engine started; nobody has answered yet.
+    Adopting,
+    /// To be started.
+    New,
+    /// Its files are being brought.
+    Preparing,
+    /// Its barge-init was started and lives.
+    Running,
+    /// It ended, and is started again then.
+    BackOff(Timestamp),
+    /// It could not be started at all; kept for inspection like a failed start.
+    Failed,
+}
+
+/// One instance.
+#[derive(Debug, Clone)]
+pub(crate) struct Instance {
+    pub(crate) record: Record,
+    pub(crate) process: Process,
+    /// Grows with every start; news of an earlier run is old.
+    pub(crate) run: u64,
+    pub(crate) status: Option<Status>,
+    /// Why it could not be started.
+    pub(crate) trouble: Option<String>,
+    /// Failed tries to start it, in a row.
+    pub(crate) attempts: u32,
+    pub(crate) ending: Option<Ending>,
+    pub(crate) limits: LimitsReport,
+    /// barge-init has been told to stop.
+    pub(crate) stop_sent: bool,
+}
+
+impl Instance {
+    pub(crate) fn new(record: Record, process: Process) -> Self {
+        Self {
+            record,
+            process,
+            run: 0,
+            status: None,
+            trouble: None,
+            attempts: 0,
+            ending: None,
+            limits: LimitsReport::NotAsked,
+            stop_sent: false,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> InstancePhase {
+        if self.record.draining {
+            return InstancePhase::Draining;
+        }
+        match (&self.process, self.status.as_ref().map(|status| status.phase)) {
+            (Process::BackOff(_), _) => InstancePhase::BackOff,
+            (Process::Failed, _) | (Process::Running, Some(Phase::Held)) => InstancePhase::Held,
+            (Process::Running, Some(Phase::Ready)) => InstancePhase::Ready,
+            (Process::Running, Some(Phase::Stopping | Phase::Ended)) => InstancePhase::BackOff,
+            _ => InstancePhase::Starting,
+        }
+    }
+
+    pub(crate) fn observed(&self, acknowledged: Acknowledged) -> ObservedInstance {
+        ObservedInstance {
+            id: self.record.id.clone(),
+            release: self.record.release.clone(),
+            phase: self.phase(),
+            restarts: self.record.restarts,
+            online: acknowledged.online,
+        }
+    }
+
+    pub(crate) fn wanted(&self) -> Wanted {
+        Wanted {
+            id: self.record.id.clone(),
+            address: self.address(),
+            ready: self.phase() == InstancePhase::Ready,
+            ending: self.record.draining,
+            dead: matches!(self.phase(), InstancePhase::BackOff | InstancePhase::Held),
+        }
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.status.as_ref()?.address.as_ref()?.parse().ok()
+    }
+
+    pub(crate) fn report(&self, acknowledged: Acknowledged) -> InstanceReport {
+        let status = self.status.as_ref();
+        InstanceReport {
+            id: self.record.id.clone(),
+            release: self.record.release.clone(),
+            phase: self.phase(),
+            online: acknowledged.online,
+            address: status.and_then(|status| status.address.clone()),
+            restarts: self.record.restarts,
+            created_at: self.record.created_at,
+            reason: self.trouble.clone().or_else(|| status.and_then(|status| status.reason.clone())),
+            ending: status.and_then(|status| status.ending).map(ending).or(self.ending),
+            probes: status.map(probes).unwrap_or_default(),
+            timeline: status.map(timeline).unwrap_or_default(),
+            limits: self.limits.clone(),
+        }
+    }
+}
+
+/// barge-init's word for an ending as the model's.
+pub(crate) fn ending(ending: barge_init::Ending) -> Ending {
+    match ending {
+        barge_init::Ending::Exited { code } => Ending::Exited { code },
+        barge_init::Ending::Signalled { signal } => Ending::Signalled { signal },
+        barge_init::Ending::NotStarted => Ending::NotStarted,
+    }
+}
+
+fn probes(status: &Status) -> Vec<ProbeReport> {
+    let report = |probe: &barge_init::ProbeRecord| ProbeReport {
+        at: Timestamp::from_millis(probe.at),
+        ok: probe.ok,
+        detail: probe.detail.clone(),
+        times: probe.times,
+    };
+    status.probes.iter().map(report).collect()
+}
+
+fn timeline(status: &Status) -> Vec<TimelineStep> {
+    let step = |entry: &barge_init::TimelineEntry| TimelineStep {
+        at: Timestamp::from_millis(entry.at),
+        what: entry.what.clone(),
+    };
+    status.timeline.iter().map(step).collect()
+}

@@ -1,0 +1,191 @@
+//! The engine's files: `ENVIRONMENT/SERVICE/{desired,status}.json` and `instances/ID/instance.json`, each replaced atomically.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use barge_engine::Desired;
+use barge_model::rollout::RolloutStatus;
+use barge_model::{EnvironmentName, InstanceId, ReleaseId, ServiceKey, ServiceName, Timestamp};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Why the engine's files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file cannot be read.
+    #[error("read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file cannot be written.
+    #[error("write {path}")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("understand {path}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: serde_json::Error,
+    },
+}
+
+/// What is stored of an instance, before anything is done to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) id: InstanceId,
+    pub(crate) release: ReleaseId,
+    pub(crate) created_at: Timestamp,
+    /// An address of its own on loopback, and a port that no other instance has.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Started again so often after a crash.
+    pub(crate) restarts: u32,
+    /// It is being taken out of traffic, or stopped. Never taken back.
+    pub(crate) draining: bool,
+    /// It was stopped with the whole platform; that is no crash.
+    #[serde(default)]
+    pub(crate) suspended: bool,
+}
+
+/// One service's directory.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceStore {
+    directory: PathBuf,
+}
+
+const RECORD: &str = "instance.json";
+
+impl ServiceStore {
+    pub(crate) fn new(root: &Path, key: &ServiceKey) -> Self {
+        Self { directory: root.join("services").join(key.environment.as_str()).join(key.service.as_str()) }
+    }
+
+    pub(crate) fn instance_directory(&self, id: &InstanceId) -> PathBuf {
+        self.directory.join("instances").join(id.as_str())
+    }
+
+    pub(crate) fn desired(&self) -> Result<Option<Desired>, StoreError> {
+        read(&self.directory.join("desired.json"))
+    }
+
+    pub(crate) fn put_desired(&self, desired: &Desired) -> Result<(), StoreError> {
+        write(&self.directory.join("desired.json"), desired)
+    }
+
+    pub(crate) fn status(&self) -> Result<RolloutStatus, StoreError> {
+        Ok(read(&self.directory.join("status.json"))?.unwrap_or_default())
+    }
+
+    pub(crate) fn put_status(&self, status: &RolloutStatus) -> Result<(), StoreError> {
+        write(&self.directory.join("status.json"), status)
+    }
+
+    pub(crate) fn put_record(&self, record: &Record) -> Result<(), StoreError> {
+        write(&self.instance_directory(&record.id).join(RECORD), record)
+    }
+
+    pub(crate) fn records(&self) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        for path in list(&self.directory.join("instances"))? {
+            // A directory without a record was never begun, or is half removed; nothing runs there.
+            match read(&path.join(RECORD))? {
+                Some(record) => records.push(record),
+                None => remove_directory(&path)?,
+            }
+        }
+        Ok(records)
+    }
+
+    /// Removes an instance's files, its record first: a crash in between leaves nothing that looks like an instance.
+    pub(crate) fn remove_instance(&self, id: &InstanceId) -> Result<(), StoreError> {
+        let directory = self.instance_directory(id);
+        let record = directory.join(RECORD);
+        match std::fs::remove_file(&record) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::Write { path: record, source });
+            }
+            _ => {}
+        }
+        remove_directory(&directory)
+    }
+}
+
+/// The services that have files below `root`.
+pub(crate) fn services(root: &Path) -> Result<Vec<ServiceKey>, StoreError> {
+    let mut keys = Vec::new();
+    for environment in list(&root.join("services"))? {
+        for service in list(&environment)? {
+            let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+            let names = (name(&environment), name(&service));
+            if let (Some(environment), Some(service)) = names
+                && let (Ok(environment), Ok(service)) = (EnvironmentName::new(environment), ServiceName::new(service))
+            {
+                keys.push(ServiceKey::new(environment, service));
+            }
+        }
+    }
+    Ok(keys)
+}
+
+fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    match std::fs::read_dir(directory) {
+        Ok(entries) => Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(StoreError::Read { path: directory.to_owned(), source }),
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| StoreError::Damaged { path: path.to_owned(), source }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StoreError::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// Makes a directory that only its owner may enter.
+pub(crate) fn make_directory(path: &Path) -> Result<(), StoreError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| StoreError::Write { path: path.to_owned(), source })
+}
+
+/// Replaces a file, so that it is always whole.
+pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    let fail = |source| StoreError::Write { path: path.to_owned(), source };
+    make_directory(path.parent().unwrap_or(path))?;
+    let temporary = path.with_extension("new");
+    let bytes = serde_json::to_vec(value).map_err(|error| fail(error.into()))?;
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(fail)?;
+    file.write_all(&bytes).map_err(fail)?;
+    std::fs::rename(&temporary, path).map_err(fail)
+}
+
+fn remove_directory(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::Write { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}

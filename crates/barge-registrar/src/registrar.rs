@@ -1,0 +1,272 @@
+//! The loop: wants -> intents, stored -> calls -> answers -> acknowledgements.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use barge_model::registration::{
+    Acknowledged, Acknowledgements, Answer, Call, Candidate, Intent, Registration, Want, Wanted, WantedList, wants,
+};
+use barge_model::rollout::RegistrarHealth;
+use barge_model::{InstanceId, ServiceKey, Timestamp};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::journal::{Entry, Journal, JournalError};
+use crate::targets::RegistrationTarget;
+
+/// What can be set.
+#[derive(Debug, Clone)]
+pub struct RegistrarConfig {
+    /// Where the intents are stored.
+    pub journal: PathBuf,
+    /// How often the target's real list is compared with the intents.
+    pub audit_interval: Duration,
+    /// How long one call may take.
+    pub call_limit: Duration,
+}
+
+/// So many failed calls of one instance in a row mean that the target is down.
+const FAILURES_UNTIL_UNHEALTHY: u32 = 3;
+
+/// Registers what an engine reports.
+pub struct Registrar<T> {
+    target: Arc<T>,
+    config: RegistrarConfig,
+    journal: Journal,
+    entries: BTreeMap<InstanceId, Entry>,
+    calls: JoinSet<(InstanceId, Call, Answer)>,
+    /// Why the journal cannot be written, while it cannot.
+    journal_trouble: Option<String>,
+    alarm: Option<String>,
+}
+
+impl<T: RegistrationTarget> Registrar<T> {
+    /// Opens the journal.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open(target: T, config: RegistrarConfig) -> Result<Self, JournalError> {
+        let (journal, entries) = Journal::open(config.journal.clone())?;
+        Ok(Self {
+            target: Arc::new(target),
+            config,
+            journal,
+            entries,
+            calls: JoinSet::new(),
+            journal_trouble: None,
+            alarm: None,
+        })
+    }
+
+    /// Works until `shutdown`.
+    pub async fn run(
+        mut self,
+        mut wanted: watch::Receiver<WantedList>,
+        acknowledgements: watch::Sender<Acknowledgements>,
+        shutdown: CancellationToken,
+    ) {
+        let mut audit = tokio::time::interval(self.config.audit_interval);
+        audit.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let list = wanted.borrow_and_update().clone();
+            self.take_wants(&list);
+            self.forget_the_gone(&list);
+            let wake = self.start_calls();
+            self.publish(&list, &acknowledgements);
+            let pause = wake.unwrap_or(Duration::from_secs(3600));
+            tokio::select! {
+                changed = wanted.changed() => if changed.is_err() { break },
+                Some(answered) = self.calls.join_next() => {
+                    self.take_answer(answered);
+                    while let Some(answered) = self.calls.try_join_next() {
+                        self.take_answer(answered);
+                    }
+                }
+                () = tokio::time::sleep(pause) => {}
+                _ = audit.tick() => self.audit(&list).await,
+                () = shutdown.cancelled() => break,
+            }
+        }
+        self.calls.shutdown().await;
+    }
+
+    fn take_wants(&mut self, list: &WantedList) {
+        for (key, instances) in list {
+            let candidates: Vec<Candidate> = instances.iter().map(|wanted| self.candidate(wanted)).collect();
+            for (wanted, want) in instances.iter().zip(wants(&candidates)) {
+                self.take_want(key, wanted, want);
+            }
+        }
+    }
+
+    fn candidate(&self, wanted: &Wanted) -> Candidate {
+        Candidate {
+            id: wanted.id.clone(),
+            ready: wanted.ready,
+            ending: wanted.ending,
+            dead: wanted.dead,
+            online: self.entries.get(&wanted.id).is_some_and(|entry| entry.registration.intent == Some(Intent::Online)),
+        }
+    }
+
+    fn take_want(&mut self, key: &ServiceKey, wanted: &Wanted, want: Want) {
+        let known = self.entries.get(&wanted.id);
+        let mut entry = match (known, wanted.address) {
+            (Some(entry), _) => entry.clone(),
+            // Before its first readiness the target has nothing to know of an instance.
+            (None, Some(address)) if want == Want::Be(Intent::Online) => {
+                Entry { key: key.clone(), address, registration: Registration::default() }
+            }
+            (None, _) => return,
+        };
+        if !entry.registration.want(want) {
+            return;
+        }
+        if let (Some(address), Some(Intent::Online)) = (wanted.address, entry.registration.intent) {
+            entry.address = address;
+        }
+        self.store(&wanted.id, entry);
+    }
+
+    /// Stores an intent, and only then lets it be acted on (R3).
+    fn store(&mut self, id: &InstanceId, entry: Entry) {
+        match self.journal.store(id, &entry) {
+            Ok(()) => {
+                self.journal_trouble = None;
+                self.entries.insert(id.clone(), entry);
+            }
+            Err(error) => {
+                tracing::error!(instance = %id, error = &error as &dyn std::error::Error, "an intent could not be stored");
+                self.journal_trouble = Some("the registrar's journal cannot be written".to_owned());
+            }
+        }
+    }
+
+    /// Entries of instances that the engine does not list any more. A few may vanish; many at once are an error elsewhere (R4).
+    fn forget_the_gone(&mut self, list: &WantedList) {
+        let present: BTreeSet<&InstanceId> = list.values().flatten().map(|wanted| &wanted.id).collect();
+        let gone: Vec<InstanceId> = self
+            .entries
+            .iter()
+            .filter(|(id, entry)| list.contains_key(&entry.key) && !present.contains(id))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let unasked: Vec<&InstanceId> = gone
+            .iter()
+            .filter(|id| self.entries.get(*id).is_some_and(|e| e.registration.intent != Some(Intent::Terminal)))
+            .collect();
+        self.alarm = None;
+        if unasked.len() > 1 && unasked.len() * 2 > self.entries.len() {
+            let alarm =
+                format!("{} of {} instances vanished at once; none is removed", unasked.len(), self.entries.len());
+            tracing::error!("{alarm}");
+            self.alarm = Some(alarm);
+            return;
+        }
+        for id in gone {
+            let Some(mut entry) = self.entries.get(&id).cloned() else { continue };
+            if entry.registration.want(Want::Be(Intent::Terminal)) {
+                self.store(&id, entry);
+            } else if entry.registration.terminal() && entry.registration.in_flight.is_none() {
+                match self.journal.remove(&id) {
+                    Ok(()) => {
+                        self.entries.remove(&id);
+                    }
+                    Err(error) => {
+                        tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "not forgotten")
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts the calls that are due; the answer is how long to wait for the next one.
+    fn start_calls(&mut self) -> Option<Duration> {
+        let now = now();
+        let mut wake: Option<Duration> = None;
+        for (id, entry) in &mut self.entries {
+            if let Some(call) = entry.registration.next_call(now) {
+                let (target, id, key, address) =
+                    (Arc::clone(&self.target), id.clone(), entry.key.clone(), entry.address);
+                let limit = self.config.call_limit;
+                self.calls.spawn(async move {
+                    let answer = tokio::time::timeout(limit, target.put(&key, &id, address, call)).await;
+                    (id, call, answer.unwrap_or(Answer::Failed))
+                });
+            } else if entry.registration.in_flight.is_none() && entry.registration.retry_at > now {
+                let left = entry.registration.retry_at.since(now).as_duration();
+                wake = Some(wake.map_or(left, |wake| wake.min(left)));
+            }
+        }
+        wake
+    }
+
+    fn take_answer(&mut self, answered: Result<(InstanceId, Call, Answer), tokio::task::JoinError>) {
+        let Ok((id, call, answer)) = answered else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.registration.answered(call, answer, now()) {
+            let entry = entry.clone();
+            // An answer that cannot be stored is still true; after a restart the call is made again, which does no harm.
+            if let Err(error) = self.journal.store(&id, &entry) {
+                tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "an answer could not be stored");
+            }
+        }
+    }
+
+    async fn audit(&mut self, list: &WantedList) {
+        for key in list.keys() {
+            let listed = match tokio::time::timeout(self.config.call_limit, self.target.list(key)).await {
+                Ok(Ok(listed)) => listed,
+                // A list that failed says nothing (R4).
+                Ok(Err(_)) | Err(_) => continue,
+            };
+            let mut by_id: BTreeMap<InstanceId, (u64, Intent)> =
+                listed.into_iter().map(|(id, generation, state)| (id, (generation, state))).collect();
+            for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.key == *key) {
+                if entry.registration.audited(by_id.remove(id)) {
+                    tracing::warn!(%key, instance = %id, "the target's list differed from the intent; telling it again");
+                }
+            }
+        }
+    }
+
+    fn publish(&self, list: &WantedList, sender: &watch::Sender<Acknowledgements>) {
+        let failing = self.entries.values().any(|entry| entry.registration.failures >= FAILURES_UNTIL_UNHEALTHY);
+        let reason = self
+            .alarm
+            .clone()
+            .or_else(|| self.journal_trouble.clone())
+            .or_else(|| failing.then(|| "the gateway does not take registrations".to_owned()));
+        let health = reason.map_or(RegistrarHealth::Healthy, |reason| RegistrarHealth::Unhealthy { reason });
+        // An instance that ends before it was ever registered has nothing to be taken back: saying so lets the engine stop it.
+        let never = Acknowledged { online: false, terminal: true };
+        let unregistered = list
+            .values()
+            .flatten()
+            .filter(|wanted| wanted.ending && !self.entries.contains_key(&wanted.id))
+            .map(|wanted| (wanted.id.clone(), never));
+        let instances = self
+            .entries
+            .iter()
+            .map(|(id, entry)| {
+                let registration = &entry.registration;
+                (id.clone(), Acknowledged { online: registration.online(), terminal: registration.terminal() })
+            })
+            .chain(unregistered)
+            .collect();
+        let next = Acknowledgements { health, instances };
+        sender.send_if_modified(|current| {
+            let changed = *current != next;
+            *current = next;
+            changed
+        });
+    }
+}
+
+fn now() -> Timestamp {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
