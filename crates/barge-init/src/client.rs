@@ -65,7 +65,7 @@ impl Client {
     ///
     /// # Errors
     /// The connection broke, or the answer is not a status.
-    pub fn next(&mut self) -> Result<Option<Status>, ClientError> {
+    pub fn next_status(&mut self) -> Result<Option<Status>, ClientError> {
         let mut line = String::new();
         loop {
             line.clear();
@@ -81,10 +81,10 @@ impl Client {
     /// Asks for the status once.
     ///
     /// # Errors
-    /// As for `next`.
+    /// As for `next_status`.
     pub fn status(&mut self) -> Result<Status, ClientError> {
         self.send(&Request::Status)?;
-        self.next()?.ok_or_else(|| ClientError::Talk(std::io::ErrorKind::UnexpectedEof.into()))
+        self.next_status()?.ok_or_else(|| ClientError::Talk(std::io::ErrorKind::UnexpectedEof.into()))
     }
 
     /// A second handle on the connection, with which another thread can end it.
