@@ -1,0 +1,400 @@
+//! What goes over the wire.
+
+use barge_model::manifest::{Kind, ServiceConfig};
+use barge_model::rollout::{Finished, InstancePhase, Phase, Role, WaitingOn};
+use barge_model::{Approval, Digest, EnvironmentName, InstanceId, Origin, ReleaseId, ServiceName, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A new release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRelease {
+    /// The image's registry and repository, without a version.
+    pub image: String,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// The configuration for this environment.
+    pub config: ServiceConfig,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Take the place of a release that is on its way, instead of being refused.
+    #[serde(default)]
+    pub supersede: bool,
+}
+
+/// Approves a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalRequest {
+    /// The digest that the approver looked at; must be the release's.
+    pub digest: Digest,
+}
+
+/// Takes a release back, or lets go of a failed one's held instance.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AbortRequest {
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Goes back to an earlier release.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// To which one; without it, to the stable one while a release is on its way, else to the one that was stable before.
+    #[serde(default)]
+    pub to: Option<ReleaseId>,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Starts every instance anew.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestartRequest {
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Changes the number of instances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleRequest {
+    /// How many.
+    #[schema(maximum = 10000)]
+    pub replicas: u32,
+}
+
+/// What a change led to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RolloutAnswer {
+    /// The release that is concerned, if one is.
+    pub release: Option<ReleaseId>,
+    /// What happens now, in a sentence.
+    pub message: String,
+    /// The version of the service's desired state.
+    pub version: u64,
+}
+
+/// Where a release stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReleaseState {
+    /// Waits for its turn.
+    Pending,
+    /// On its way.
+    Candidate,
+    /// Serves.
+    Stable,
+    /// Served once.
+    Former,
+    /// Somebody aborted it.
+    Aborted,
+    /// A newer one took its place.
+    Superseded,
+    /// Somebody rolled back.
+    RolledBack,
+    /// It failed.
+    Failed,
+}
+
+/// A release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseView {
+    /// Its id.
+    pub id: ReleaseId,
+    /// Its number within the service and environment, from 1.
+    pub number: u32,
+    /// Which service.
+    pub service: ServiceName,
+    /// Where.
+    pub environment: EnvironmentName,
+    /// Where it stands.
+    pub state: ReleaseState,
+    /// The image.
+    pub image: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// How it came about.
+    pub origin: Origin,
+    /// When.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// The approval on record.
+    pub approval: Option<Approval>,
+    /// How it ended.
+    pub finished: Option<Finished>,
+    /// If it failed: what was seen.
+    pub failure: Option<FailureView>,
+}
+
+/// What was seen of a failed release, kept after its instances are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FailureView {
+    /// What failed, in a sentence.
+    pub summary: String,
+    /// The instance that shows it.
+    pub instance: Option<InstanceView>,
+    /// Its last lines of output.
+    pub log: Vec<String>,
+}
+
+/// A readiness check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProbeView {
+    /// When.
+    pub at: Timestamp,
+    /// Whether it passed.
+    pub ok: bool,
+    /// What was asked and what came back.
+    pub detail: String,
+    /// How many checks in a row said the same.
+    pub times: u32,
+}
+
+/// A step in an instance's life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TimelineView {
+    /// When.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: String,
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceView {
+    /// Its id.
+    pub id: InstanceId,
+    /// The release that it runs.
+    pub release: ReleaseId,
+    /// What its set is for.
+    pub role: Role,
+    /// What it is doing.
+    pub phase: InstancePhase,
+    /// Whether it gets traffic.
+    pub online: bool,
+    /// Where it answers.
+    pub address: Option<String>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Why it is not ready, or held.
+    pub reason: Option<String>,
+    /// How its process ended last, in words.
+    pub ended: Option<String>,
+    /// Its latest readiness checks.
+    pub probes: Vec<ProbeView>,
+    /// Its life so far.
+    pub timeline: Vec<TimelineView>,
+    /// A limit that was asked for and is not in force, and why.
+    pub limits_not_enforced: Option<String>,
+}
+
+/// The release that is on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CandidateView {
+    /// Which release.
+    pub release: ReleaseId,
+    /// Its digest.
+    pub digest: Digest,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub phase: Phase,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A service in an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceStatus {
+    /// Which service.
+    pub service: ServiceName,
+    /// Where.
+    pub environment: EnvironmentName,
+    /// What it is to its callers.
+    pub kind: Option<Kind>,
+    /// Where it can be called.
+    pub url: Option<String>,
+    /// How many instances it should have.
+    pub replicas: u32,
+    /// How many are available.
+    pub available: u32,
+    /// The release that serves.
+    pub stable: Option<ReleaseId>,
+    /// The release that is on its way.
+    pub candidate: Option<CandidateView>,
+    /// What it waits for.
+    pub waiting_on: WaitingOn,
+    /// The same as a sentence.
+    pub sentence: String,
+    /// The latest ended releases, newest last.
+    pub finished: Vec<Finished>,
+    /// Every instance.
+    pub instances: Vec<InstanceView>,
+    /// The version of its desired state; for `If-Match`.
+    pub version: u64,
+    /// Whether the engine has taken that version already.
+    pub settled: bool,
+}
+
+/// A service in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceSummary {
+    /// Which service.
+    pub service: ServiceName,
+    /// Where.
+    pub environment: EnvironmentName,
+    /// Where it can be called.
+    pub url: Option<String>,
+    /// How many instances it should have.
+    pub replicas: u32,
+    /// How many are available.
+    pub available: u32,
+    /// The release that serves.
+    pub stable: Option<ReleaseId>,
+    /// The release that is on its way.
+    pub candidate: Option<ReleaseId>,
+    /// What it waits for, as a sentence.
+    pub sentence: String,
+}
+
+/// Services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceList {
+    /// Sorted by environment and name.
+    pub services: Vec<ServiceSummary>,
+}
+
+/// Releases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseList {
+    /// Newest first.
+    pub releases: Vec<ReleaseView>,
+}
+
+/// Instances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceList {
+    /// Oldest first.
+    pub instances: Vec<InstanceView>,
+}
+
+/// Lines of output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogLines {
+    /// Oldest first.
+    pub lines: Vec<String>,
+}
+
+/// An environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnvironmentView {
+    /// Its name.
+    pub name: EnvironmentName,
+    /// What runs its instances.
+    pub engine: String,
+    /// Where images are pushed: host and port.
+    pub registry: String,
+    /// Host and port of its gateway.
+    pub gateway: Option<String>,
+}
+
+/// Environments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnvironmentList {
+    /// Sorted by name; the first is the default.
+    pub environments: Vec<EnvironmentView>,
+}
+
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenRole {
+    /// Look.
+    Viewer,
+    /// Also release, read logs, open terminals.
+    Developer,
+    /// Also approve, abort, roll back, scale, restart.
+    Releaser,
+    /// Everything, tokens too.
+    Admin,
+}
+
+/// Who the caller is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Whoami {
+    /// The token's name.
+    pub name: String,
+    /// What it may do.
+    pub role: TokenRole,
+    /// The only service that it is for.
+    pub service: Option<ServiceName>,
+    /// The only environment that it is for.
+    pub environment: Option<EnvironmentName>,
+    /// The server's version.
+    pub server: String,
+}
+
+/// A new token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// Whose it is.
+    #[schema(min_length = 1, max_length = 100)]
+    pub name: String,
+    /// What it may do.
+    pub role: TokenRole,
+    /// For one service alone.
+    #[serde(default)]
+    pub service: Option<ServiceName>,
+    /// For one environment alone.
+    #[serde(default)]
+    pub environment: Option<EnvironmentName>,
+}
+
+/// A token that was made; its secret is shown this once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenCreated {
+    /// What is stored of it.
+    #[serde(flatten)]
+    pub token: TokenView,
+    /// The secret.
+    pub secret: String,
+}
+
+/// A token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenView {
+    /// Its id.
+    pub id: String,
+    /// Whose it is.
+    pub name: String,
+    /// What it may do.
+    pub role: TokenRole,
+    /// For one service alone.
+    pub service: Option<ServiceName>,
+    /// For one environment alone.
+    pub environment: Option<EnvironmentName>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenList {
+    /// Oldest first.
+    pub tokens: Vec<TokenView>,
+}
