@@ -13,8 +13,8 @@ use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
 use crate::exec::{ExecFrame, ExecOpen};
 use crate::problem::Problem;
 use crate::types::{
-    AbortRequest, ApprovalRequest, EnvironmentList, NewRelease, ReleaseList, ReleaseView, RestartRequest, RollbackRequest,
-    RolloutAnswer, ScaleRequest, ServiceList, ServiceStatus, Whoami,
+    AbortRequest, ApprovalRequest, EnvironmentList, NewRelease, ReleaseList, ReleaseView, RestartRequest,
+    RollbackRequest, RolloutAnswer, ScaleRequest, ServiceList, ServiceStatus, Whoami,
 };
 
 /// Why a call did not succeed.
@@ -115,7 +115,11 @@ impl Client {
     ///
     /// # Errors
     /// As for every call.
-    pub async fn status(&self, environment: &EnvironmentName, service: &ServiceName) -> Result<ServiceStatus, ApiError> {
+    pub async fn status(
+        &self,
+        environment: &EnvironmentName,
+        service: &ServiceName,
+    ) -> Result<ServiceStatus, ApiError> {
         self.get(&path(environment, service, "status")).await
     }
 
@@ -123,7 +127,11 @@ impl Client {
     ///
     /// # Errors
     /// As for every call.
-    pub async fn releases(&self, environment: &EnvironmentName, service: &ServiceName) -> Result<ReleaseList, ApiError> {
+    pub async fn releases(
+        &self,
+        environment: &EnvironmentName,
+        service: &ServiceName,
+    ) -> Result<ReleaseList, ApiError> {
         self.get(&path(environment, service, "releases")).await
     }
 
@@ -272,7 +280,9 @@ impl Client {
                 let status = response.status().as_u16();
                 let body = response.body().clone().unwrap_or_default();
                 serde_json::from_slice::<Problem>(&body)
-                    .map_or(ApiError::NotBarge { address: self.address.clone(), status }, |p| ApiError::Problem(Box::new(p)))
+                    .map_or(ApiError::NotBarge { address: self.address.clone(), status }, |p| {
+                        ApiError::Problem(Box::new(p))
+                    })
             }
             other => ApiError::Exec(Box::new(other)),
         };
@@ -296,7 +306,12 @@ impl Client {
         self.call(path, self.request(Method::GET, path)).await
     }
 
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize, key: Option<&str>) -> Result<T, ApiError> {
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        key: Option<&str>,
+    ) -> Result<T, ApiError> {
         let mut request = self.request(Method::POST, path).json(body);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);

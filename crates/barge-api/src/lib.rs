@@ -11,8 +11,8 @@ pub use client::{ApiError, Client, ExecConnection, StatusStream};
 pub use exec::{ExecFrame, ExecOpen};
 pub use problem::{Problem, code};
 pub use types::{
-    AbortRequest, ApprovalRequest, CandidateView, EnvironmentView, FailureView, InstanceView, NewRelease, NewToken,
-    ReleaseList, ReleaseState, ReleaseView, RestartRequest, RolloutAnswer, RollbackRequest, ScaleRequest, ServiceList,
-    ServiceStatus, ServiceSummary, TokenCreated, TokenList, TokenRole, TokenView, Whoami, EnvironmentList, InstanceList,
-    LogLines, ProbeView, TimelineView,
+    AbortRequest, ApprovalRequest, CandidateView, EnvironmentList, EnvironmentView, FailureView, InstanceList,
+    InstanceView, LogLines, NewRelease, NewToken, ProbeView, ReleaseList, ReleaseState, ReleaseView, RestartRequest,
+    RollbackRequest, RolloutAnswer, ScaleRequest, ServiceList, ServiceStatus, ServiceSummary, TimelineView,
+    TokenCreated, TokenList, TokenRole, TokenView, Whoami,
 };
