@@ -11,8 +11,8 @@ pub use client::{ApiError, Client, ExecConnection, StatusStream};
 pub use exec::{ExecFrame, ExecOpen};
 pub use problem::{Problem, code};
 pub use types::{
-    AbortRequest, ApprovalRequest, CandidateView, EnvironmentList, EnvironmentView, FailureView, InstanceList,
-    InstanceView, LogLines, NewRelease, NewToken, ProbeView, ReleaseList, ReleaseState, ReleaseView, RestartRequest,
-    RollbackRequest, RolloutAnswer, ScaleRequest, ServiceList, ServiceStatus, ServiceSummary, TimelineView,
-    TokenCreated, TokenList, TokenRole, TokenView, Whoami,
+    AbortRequest, ApprovalRequest, AuditEntry, AuditList, CandidateView, EnvironmentList, EnvironmentView, FailureView,
+    InstanceList, InstanceView, LogLines, NewRelease, NewToken, ProbeView, ReleaseList, ReleaseState, ReleaseView,
+    RestartRequest, RollbackRequest, RolloutAnswer, ScaleRequest, ServiceList, ServiceStatus, ServiceSummary,
+    TimelineView, TokenCreated, TokenList, TokenRole, TokenView, Whoami,
 };

@@ -18,6 +18,8 @@ pub mod code {
     pub const RELEASE_UNDER_WAY: &str = "release_under_way";
     /// The release is not on its way any more.
     pub const RELEASE_ENDED: &str = "release_ended";
+    /// The release's first batch is not available yet, so there is nothing to approve.
+    pub const NOT_AT_GATE: &str = "not_at_gate";
     /// There is nothing to go back to.
     pub const NOTHING_TO_ROLL_BACK_TO: &str = "nothing_to_roll_back_to";
     /// The idempotency key was used for another request.

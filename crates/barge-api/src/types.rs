@@ -398,3 +398,31 @@ pub struct TokenList {
     /// Oldest first.
     pub tokens: Vec<TokenView>,
 }
+
+/// A change or an opened terminal, as it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditEntry {
+    /// Its id; ids sort by time.
+    pub id: String,
+    /// When.
+    pub at: Timestamp,
+    /// The name of the token that did it.
+    pub actor: String,
+    /// What was done, such as `release.approve`.
+    pub action: String,
+    /// Where, if in an environment.
+    pub environment: Option<EnvironmentName>,
+    /// To which service, if to one.
+    pub service: Option<ServiceName>,
+    /// To which release, if to one.
+    pub release: Option<ReleaseId>,
+    /// More about it, for people.
+    pub detail: String,
+}
+
+/// Audit records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditList {
+    /// Newest first.
+    pub entries: Vec<AuditEntry>,
+}
