@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
 
-use crate::exec::{ExecFrame, ExecOpen};
+use crate::exec::ExecOpen;
+use crate::exec_connection::ExecConnection;
 use crate::problem::Problem;
 use crate::types::{
     AbortRequest, ApprovalRequest, EnvironmentList, NewRelease, ReleaseList, ReleaseView, RestartRequest,
@@ -45,6 +46,9 @@ pub enum ApiError {
     /// The terminal's connection broke.
     #[error("talk to the instance")]
     Exec(#[source] Box<tungstenite::Error>),
+    /// The terminal's connection is open and nothing comes, no answer to a ping either.
+    #[error("the connection to the instance has been silent for {} s", .0.as_secs())]
+    Silent(Duration),
     /// The client could not be set up.
     #[error("set up the HTTP client")]
     Setup(#[source] reqwest::Error),
@@ -295,7 +299,7 @@ impl Client {
         let (mut socket, _) = tokio_tungstenite::connect_async(request).await.map_err(fail)?;
         let text = serde_json::to_string(open).map_err(|error| ApiError::Answer("exec".to_owned(), error))?;
         socket.send(Message::text(text)).await.map_err(fail)?;
-        Ok(ExecConnection { socket })
+        Ok(ExecConnection::new(socket))
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -376,39 +380,4 @@ fn data_lines(response: reqwest::Response, address: String) -> impl Stream<Item 
             }
         }
     })
-}
-
-/// A program that runs in an instance.
-#[derive(Debug)]
-pub struct ExecConnection {
-    socket: tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
-}
-
-impl ExecConnection {
-    /// Sends a frame.
-    ///
-    /// # Errors
-    /// The connection broke.
-    pub async fn send(&mut self, frame: &ExecFrame) -> Result<(), ApiError> {
-        self.socket.send(Message::binary(frame.encode())).await.map_err(|error| ApiError::Exec(Box::new(error)))
-    }
-
-    /// Waits for the next frame; `None` when the connection has ended. May be given up at any await without losing a frame.
-    ///
-    /// # Errors
-    /// The connection broke.
-    pub async fn receive(&mut self) -> Result<Option<ExecFrame>, ApiError> {
-        loop {
-            match self.socket.next().await {
-                Some(Ok(Message::Binary(bytes))) => {
-                    if let Some(frame) = ExecFrame::decode(&bytes) {
-                        return Ok(Some(frame));
-                    }
-                }
-                Some(Ok(Message::Close(_))) | None => return Ok(None),
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(ApiError::Exec(Box::new(error))),
-            }
-        }
-    }
 }

@@ -4,11 +4,13 @@
 
 mod client;
 mod exec;
+mod exec_connection;
 mod problem;
 mod types;
 
-pub use client::{ApiError, Client, ExecConnection, StatusStream};
+pub use client::{ApiError, Client, StatusStream};
 pub use exec::{ExecFrame, ExecOpen};
+pub use exec_connection::{ExecConnection, ExecReceiver, ExecSender};
 pub use problem::{Problem, code};
 pub use types::{
     AbortRequest, ApprovalRequest, AuditEntry, AuditList, CandidateView, EnvironmentList, EnvironmentView, FailureView,

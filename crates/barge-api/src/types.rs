@@ -121,6 +121,8 @@ pub struct ReleaseView {
     pub image: String,
     /// Its digest.
     pub digest: Digest,
+    /// Its configuration.
+    pub config: ServiceConfig,
     /// How it came about.
     pub origin: Origin,
     /// When.
