@@ -1,1 +1,121 @@
-//! Placeholder.
+//! The server: API v1, the store behind it, and the tasks that keep engines and store in step.
+//!
+//! A request's way: `http/` (who, what) -> `decide` (pure: what it means) -> `store/` (one transaction) -> the environment's engine, which
+//! goes on without the server. `tasks/` tells engines what they missed and stores how releases ended. `view` turns what is known into
+//! what the API shows. What it leaves out: running anything (engines), registering anything (registrar), listening on a port (the program).
+
+mod access;
+mod decide;
+mod environment;
+mod http;
+mod problem;
+mod store;
+mod tasks;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use barge_api::{NewToken, TokenCreated, TokenRole};
+use barge_model::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use access::{Tokens, new_secret};
+pub use environment::Environment;
+pub use http::openapi;
+pub use store::StoreError;
+
+use environment::Environments;
+use store::Store;
+use tasks::Applier;
+
+/// What a server needs.
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// The SQLite file.
+    pub database: PathBuf,
+    /// The environments; the first is the default.
+    pub environments: Vec<Environment>,
+}
+
+/// What handlers share.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) tokens: Tokens,
+    pub(crate) environments: Environments,
+    pub(crate) applier: Applier,
+    /// Grows with every change that the server itself makes.
+    pub(crate) changes: Arc<watch::Sender<u64>>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// A server, ready to be listened for.
+#[derive(Debug)]
+pub struct Server {
+    app: App,
+}
+
+impl Server {
+    /// Opens the database and brings it up to date.
+    ///
+    /// # Errors
+    /// It cannot be used, or a later version has written it.
+    pub async fn open(config: ServerConfig, shutdown: CancellationToken) -> Result<Self, StoreError> {
+        let store = Store::open(&config.database).await?;
+        let tokens = Tokens::load(&store).await?;
+        let environments = Environments::new(config.environments);
+        let applier = Applier::new(store.clone(), environments.clone());
+        let changes = Arc::new(watch::Sender::new(0));
+        Ok(Self { app: App { store, tokens, environments, applier, changes, shutdown } })
+    }
+
+    /// The tokens, for whoever else must tell callers apart.
+    pub fn tokens(&self) -> Tokens {
+        self.app.tokens.clone()
+    }
+
+    /// Makes an administrator's token when the database has no valid token at all: the first start.
+    ///
+    /// # Errors
+    /// It cannot be stored.
+    pub async fn first_token(&self, name: &str) -> Result<Option<TokenCreated>, StoreError> {
+        if self.app.tokens.any() { Ok(None) } else { self.admin_token(name).await.map(Some) }
+    }
+
+    /// Makes an administrator's token; for whoever may write the database anyway.
+    ///
+    /// # Errors
+    /// It cannot be stored.
+    pub async fn admin_token(&self, name: &str) -> Result<TokenCreated, StoreError> {
+        let new = NewToken { name: name.to_owned(), role: TokenRole::Admin, service: None, environment: None };
+        self.app.tokens.create(&self.app.store, &new, now()).await
+    }
+
+    /// Digests of the images that releases name.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn digests(&self) -> Result<std::collections::BTreeSet<String>, StoreError> {
+        self.app.store.digests().await
+    }
+
+    /// The API's routes.
+    pub fn router(&self) -> axum::Router {
+        http::router(self.app.clone())
+    }
+
+    /// Keeps engines and store in step until `shutdown`, then closes the database.
+    pub async fn run(self) {
+        let (applier, outcomes) = (self.app.applier.clone(), tasks::Outcomes::new(&self.app));
+        tokio::join!(applier.run(self.app.shutdown.clone()), outcomes.run(self.app.shutdown.clone()));
+        self.app.store.close().await;
+    }
+}
+
+/// The wall clock.
+pub(crate) fn now() -> Timestamp {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}

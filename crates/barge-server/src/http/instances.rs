@@ -1,0 +1,126 @@
+//! Instances and their output.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use barge_api::{InstanceList, LogLines, TokenRole};
+use barge_engine::LogOptions;
+use barge_model::ServiceKey;
+use futures_util::{Stream, StreamExt};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::extract::{ApiPath, ApiQuery, InstancePath, ServicePath};
+use super::services::environment;
+use crate::App;
+use crate::access::Caller;
+use crate::problem::{Problems, ServerError};
+use crate::view;
+
+/// The most lines that are given at once.
+const MAX_TAIL: usize = 10_000;
+/// How long reading lines without following may take.
+const READ_LIMIT: Duration = Duration::from_secs(20);
+
+/// Which lines.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LogQuery {
+    /// How many of the last lines, at most 10000.
+    #[serde(default = "default_tail")]
+    #[param(required = false, default = 200, maximum = 10000)]
+    tail: usize,
+}
+
+/// Which lines of a stream.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct StreamQuery {
+    /// How many of the last lines, at most 10000.
+    #[serde(default = "default_tail")]
+    #[param(required = false, default = 200, maximum = 10000)]
+    tail: usize,
+    /// Go on with new lines.
+    #[serde(default)]
+    #[param(required = false, default = false)]
+    follow: bool,
+}
+
+fn default_tail() -> usize {
+    200
+}
+
+/// Lists a service's instances, the held and the ending ones too.
+#[utoipa::path(
+    get,
+    path = "/api/v1/environments/{environment}/services/{service}/instances",
+    tag = "instances",
+    params(ServicePath),
+    responses((status = 200, body = InstanceList), Problems)
+)]
+pub(crate) async fn instances(
+    caller: Caller,
+    State(app): State<App>,
+    ApiPath(path): ApiPath<ServicePath>,
+) -> Result<Json<InstanceList>, ServerError> {
+    let key = path.key();
+    caller.require(TokenRole::Viewer, &key)?;
+    let report = environment(&app, &key.environment)?.engine.report(&key).await?;
+    let missing = || ServerError::NotFound(format!("{key} was never released"));
+    Ok(Json(InstanceList { instances: view::instances(&report.ok_or_else(missing)?) }))
+}
+
+/// Shows the last lines of an instance's output.
+#[utoipa::path(
+    get,
+    path = "/api/v1/environments/{environment}/services/{service}/instances/{instance}/logs",
+    tag = "instances",
+    params(InstancePath, LogQuery),
+    responses((status = 200, body = LogLines), Problems)
+)]
+pub(crate) async fn logs(
+    caller: Caller,
+    State(app): State<App>,
+    ApiPath(path): ApiPath<InstancePath>,
+    ApiQuery(query): ApiQuery<LogQuery>,
+) -> Result<Json<LogLines>, ServerError> {
+    let key = ServiceKey::new(path.environment, path.service);
+    caller.require(TokenRole::Developer, &key)?;
+    let options = LogOptions { tail: query.tail.min(MAX_TAIL), follow: false };
+    let stream = environment(&app, &key.environment)?.engine.logs(&key, &path.instance, options).await?;
+    let read = stream.filter_map(|line| async { line.ok() }).collect::<Vec<String>>();
+    let slow =
+        |_| ServerError::Engine(barge_engine::EngineError::failed("read the log", std::io::Error::other("slow")));
+    let lines = tokio::time::timeout(READ_LIMIT, read).await.map_err(slow)?;
+    Ok(Json(LogLines { lines }))
+}
+
+/// Streams an instance's output as server-sent events, one line each.
+#[utoipa::path(
+    get,
+    path = "/api/v1/environments/{environment}/services/{service}/instances/{instance}/logs/stream",
+    tag = "instances",
+    params(InstancePath, StreamQuery),
+    responses((status = 200, description = "One event for each line", body = String, content_type = "text/event-stream"), Problems)
+)]
+pub(crate) async fn logs_stream(
+    caller: Caller,
+    State(app): State<App>,
+    ApiPath(path): ApiPath<InstancePath>,
+    ApiQuery(query): ApiQuery<StreamQuery>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ServerError> {
+    let key = ServiceKey::new(path.environment, path.service);
+    caller.require(TokenRole::Developer, &key)?;
+    let options = LogOptions { tail: query.tail.min(MAX_TAIL), follow: query.follow };
+    let stream = environment(&app, &key.environment)?.engine.logs(&key, &path.instance, options).await?;
+    let shutdown = app.shutdown.clone();
+    let events = stream
+        .filter_map(|line| async { line.ok() })
+        // A carriage return inside a line would end the event's field.
+        .map(|line| Ok(Event::default().data(line.replace('\r', "\u{240d}"))))
+        .take_until(async move { shutdown.cancelled().await });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}

@@ -1,0 +1,170 @@
+//! Operations that change what should run.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use barge_api::{
+    AbortRequest, ApprovalRequest, NewRelease, RestartRequest, RollbackRequest, RolloutAnswer, ScaleRequest, TokenRole,
+};
+use barge_model::ServiceKey;
+
+use super::extract::{ApiPath, ChangeHeaders, Posted, ReleasePath, ServicePath};
+use crate::access::Caller;
+use crate::decide::{self, Request, Situation};
+use crate::problem::{Problems, ServerError};
+use crate::store::RequestIdentity;
+use crate::{App, now};
+
+type Answer = Result<(StatusCode, Json<RolloutAnswer>), ServerError>;
+
+/// Makes a release.
+///
+/// It goes to its first batch (one instance by default), waits at its gate for an approval, and then replaces the others.
+#[utoipa::path(
+    post,
+    path = "/api/v1/environments/{environment}/services/{service}/releases",
+    tag = "releases",
+    params(ServicePath, ChangeHeaders),
+    request_body = NewRelease,
+    responses((status = 202, body = RolloutAnswer), Problems)
+)]
+pub(crate) async fn new_release(
+    caller: Caller,
+    State(app): State<App>,
+    ApiPath(path): ApiPath<ServicePath>,
+    posted: Posted<NewRelease>,
+) -> Answer {
+    change(&app, caller, TokenRole::Developer, path.key(), posted, |new| Request::Release(Box::new(new))).await
+}
+
+/// Approves a release.
+///
+/// The approval names the digest that the approver has looked at, and is stored for good.
+#[utoipa::path(
+    post,
+    path = "/api/v1/environments/{environment}/services/{service}/releases/{release}/approval",
+    tag = "releases",
+    params(ReleasePath, ChangeHeaders),
+    request_body = ApprovalRequest,
+    responses((status = 202, body = RolloutAnswer), Problems)
+)]
+pub(crate) async fn approve(
+    caller: Caller,
+    State(app): State<App>,
+    ApiPath(path): ApiPath<ReleasePath>,
+    posted: Posted<ApprovalRequest>,
+) -> Answer {
+    let key = ServiceKey::new(path.environment, path.service);
+    let request = |body: ApprovalRequest| Request::Approve { release: path.release, digest: body.digest };
+    change(&app, caller, TokenRole::Releaser, key, posted, request).await
+}
+
+/// Aborts a release that is on its way, or lets go of the held instance of one that has failed.
+#[utoipa::path(
+    post,
+    path = "/api/v1/environments/{environment}/services/{service}/releases/{release}/abort",
+    tag = "releases",
+    params(ReleasePath, ChangeHeaders),
+    request_body = AbortRequest,
+    responses((status = 202, body = RolloutAnswer), Problems)
+)]
+pub(crate) async fn abort(
+    caller: Caller,
+    State(app): State<App>,
+    ApiPath(path): ApiPath<ReleasePath>,
+    posted: Posted<AbortRequest>,
+) -> Answer {
+    let key = ServiceKey::new(path.environment, path.service);
+    let request = |body: AbortRequest| Request::Abort { release: path.release, reason: body.reason };
+    change(&app, caller, TokenRole::Releaser, key, posted, request).await
+}
+
+/// Goes back to an earlier release, at once: it was approved before.
+#[utoipa::path(
+    post,
+    path = "/api/v1/environments/{environment}/services/{service}/rollback",
+    tag = "releases",
+    params(ServicePath, ChangeHeaders),
+    request_body = RollbackRequest,
+    responses((status = 202, body = RolloutAnswer), Problems)
+)]
+pub(crate) async fn rollback(
+    caller: Caller,
+    State(app): State<App>,
+    ApiPath(path): ApiPath<ServicePath>,
+    posted: Posted<RollbackRequest>,
+) -> Answer {
+    let request = |body: RollbackRequest| Request::Rollback { to: body.to, reason: body.reason };
+    change(&app, caller, TokenRole::Releaser, path.key(), posted, request).await
+}
+
+/// Starts every instance anew, one after the other.
+#[utoipa::path(
+    post,
+    path = "/api/v1/environments/{environment}/services/{service}/restart",
+    tag = "services",
+    params(ServicePath, ChangeHeaders),
+    request_body = RestartRequest,
+    responses((status = 202, body = RolloutAnswer), Problems)
+)]
+pub(crate) async fn restart(
+    caller: Caller,
+    State(app): State<App>,
+    ApiPath(path): ApiPath<ServicePath>,
+    posted: Posted<RestartRequest>,
+) -> Answer {
+    let request = |body: RestartRequest| Request::Restart { reason: body.reason };
+    change(&app, caller, TokenRole::Releaser, path.key(), posted, request).await
+}
+
+/// Changes the number of instances.
+///
+/// While a release waits at its gate, the stable release alone is scaled.
+#[utoipa::path(
+    post,
+    path = "/api/v1/environments/{environment}/services/{service}/scale",
+    tag = "services",
+    params(ServicePath, ChangeHeaders),
+    request_body = ScaleRequest,
+    responses((status = 202, body = RolloutAnswer), Problems)
+)]
+pub(crate) async fn scale(
+    caller: Caller,
+    State(app): State<App>,
+    ApiPath(path): ApiPath<ServicePath>,
+    posted: Posted<ScaleRequest>,
+) -> Answer {
+    let request = |body: ScaleRequest| Request::Scale { replicas: body.replicas };
+    change(&app, caller, TokenRole::Releaser, path.key(), posted, request).await
+}
+
+async fn change<T>(
+    app: &App,
+    caller: Caller,
+    role: TokenRole,
+    key: ServiceKey,
+    posted: Posted<T>,
+    request: impl FnOnce(T) -> Request,
+) -> Answer {
+    caller.require(role, &key)?;
+    let environment = super::services::environment(app, &key.environment)?;
+    let report = environment.engine.report(&key).await?;
+    let status = report.map(|report| report.status).unwrap_or_default();
+    let identity = RequestIdentity {
+        token: caller.0.id,
+        actor: caller.0.name,
+        key: posted.idempotency_key,
+        request: posted.request,
+    };
+    let (now, random, if_match) = (now(), rand::random(), posted.if_match);
+    let request = request(posted.body);
+    let decide = |service, releases| {
+        let actor = identity.actor.as_str();
+        let situation = Situation { key: &key, service, releases, status: &status, actor, if_match, now, random };
+        decide::decide(situation, request)
+    };
+    let answer = app.store.change(&key, &identity, now, decide).await?;
+    app.applier.apply(&key).await;
+    app.changes.send_modify(|revision| *revision += 1);
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}

@@ -1,0 +1,186 @@
+//! What is wanted of a service, and its releases, as the rest of the server knows them.
+
+use barge_api::FailureView;
+use barge_engine::Desired;
+use barge_model::rollout::{Finished, RolloutSpec, Withdrawal};
+use barge_model::{Approval, Digest, EnvironmentName, Release, ReleaseId, ServiceKey, ServiceName, Timestamp};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::entity::{approval, release, service};
+use super::{Store, StoreError, query};
+
+/// The most releases of one service that are looked at.
+const RELEASES_READ: u64 = 500;
+
+/// What is wanted of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredService {
+    pub(crate) key: ServiceKey,
+    /// Grows with every change.
+    pub(crate) version: u64,
+    pub(crate) replicas: u32,
+    pub(crate) target: Option<ReleaseId>,
+    pub(crate) withdrawn: Option<Withdrawal>,
+}
+
+/// A release with what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredRelease {
+    pub(crate) release: Release,
+    /// From 1, within the service and environment.
+    pub(crate) number: u32,
+    pub(crate) approval: Option<Approval>,
+    pub(crate) finished: Option<Finished>,
+    pub(crate) failure: Option<FailureView>,
+}
+
+impl Store {
+    /// Every service, sorted by environment and name.
+    pub(crate) async fn services(&self) -> Result<Vec<StoredService>, StoreError> {
+        let rows = service::Entity::find()
+            .order_by_asc(service::Column::Environment)
+            .order_by_asc(service::Column::Service)
+            .all(&self.database)
+            .await
+            .map_err(query("read the services"))?;
+        rows.into_iter().map(understand_service).collect()
+    }
+
+    /// One service.
+    pub(crate) async fn service(&self, key: &ServiceKey) -> Result<Option<StoredService>, StoreError> {
+        find_service(&self.database, key).await
+    }
+
+    /// A service's releases, newest first.
+    pub(crate) async fn releases(&self, key: &ServiceKey) -> Result<Vec<StoredRelease>, StoreError> {
+        find_releases(&self.database, key).await
+    }
+
+    /// The desired state of a service, as its engine is to be told.
+    pub(crate) async fn desired(&self, key: &ServiceKey) -> Result<Option<Desired>, StoreError> {
+        let Some(service) = self.service(key).await? else { return Ok(None) };
+        let target = match &service.target {
+            Some(id) => find_release(&self.database, id).await?,
+            None => None,
+        };
+        let (target, approvals) = match target {
+            Some(stored) => (Some(stored.release), stored.approval.into_iter().collect()),
+            None => (None, Vec::new()),
+        };
+        let rollout = RolloutSpec { replicas: service.replicas, target, approvals, withdrawn: service.withdrawn };
+        Ok(Some(Desired { key: key.clone(), version: service.version, rollout }))
+    }
+
+    /// Digests of all releases of all services: the images that rollbacks may need.
+    pub(crate) async fn digests(&self) -> Result<std::collections::BTreeSet<String>, StoreError> {
+        let rows = release::Entity::find().all(&self.database).await.map_err(query("read the releases"))?;
+        rows.iter().map(|row| Ok(from_json::<Release>(&row.definition, "release")?.digest.to_string())).collect()
+    }
+
+    /// Stores how a release ended, once.
+    pub(crate) async fn finish(&self, finished: &Finished, failure: Option<&FailureView>) -> Result<(), StoreError> {
+        use sea_orm::sea_query::Expr;
+        release::Entity::update_many()
+            .col_expr(release::Column::Finished, Expr::value(to_json(finished)))
+            .col_expr(release::Column::Failure, Expr::value(failure.map(to_json)))
+            .filter(release::Column::Id.eq(finished.release.as_str()))
+            .filter(release::Column::Finished.is_null())
+            .exec(&self.database)
+            .await
+            .map_err(query("store how a release ended"))?;
+        Ok(())
+    }
+}
+
+pub(super) async fn find_service(
+    database: &impl ConnectionTrait,
+    key: &ServiceKey,
+) -> Result<Option<StoredService>, StoreError> {
+    service::Entity::find_by_id((key.environment.to_string(), key.service.to_string()))
+        .one(database)
+        .await
+        .map_err(query("read the service"))?
+        .map(understand_service)
+        .transpose()
+}
+
+async fn find_release(database: &impl ConnectionTrait, id: &ReleaseId) -> Result<Option<StoredRelease>, StoreError> {
+    let row = release::Entity::find_by_id(id.to_string()).one(database).await.map_err(query("read the release"))?;
+    let Some(row) = row else { return Ok(None) };
+    let approval =
+        approval::Entity::find_by_id(id.to_string()).one(database).await.map_err(query("read the approval"))?;
+    understand_release(row, approval).map(Some)
+}
+
+pub(super) async fn find_releases(
+    database: &impl ConnectionTrait,
+    key: &ServiceKey,
+) -> Result<Vec<StoredRelease>, StoreError> {
+    let rows = release::Entity::find()
+        .filter(release::Column::Environment.eq(key.environment.as_str()))
+        .filter(release::Column::Service.eq(key.service.as_str()))
+        .order_by_desc(release::Column::Number)
+        .limit(RELEASES_READ)
+        .all(database)
+        .await
+        .map_err(query("read the releases"))?;
+    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+    let approvals = approval::Entity::find()
+        .filter(approval::Column::Release.is_in(ids))
+        .all(database)
+        .await
+        .map_err(query("read the approvals"))?;
+    let mut approvals: std::collections::HashMap<String, approval::Model> =
+        approvals.into_iter().map(|row| (row.release.clone(), row)).collect();
+    rows.into_iter()
+        .map(|row| {
+            let approval = approvals.remove(&row.id);
+            understand_release(row, approval)
+        })
+        .collect()
+}
+
+fn understand_service(row: service::Model) -> Result<StoredService, StoreError> {
+    let environment = EnvironmentName::new(row.environment).map_err(damaged("environment name"))?;
+    let service = ServiceName::new(row.service).map_err(damaged("service name"))?;
+    Ok(StoredService {
+        key: ServiceKey::new(environment, service),
+        version: row.version.cast_unsigned(),
+        replicas: u32::try_from(row.replicas).map_err(damaged("number of instances"))?,
+        target: row.target.map(ReleaseId::new).transpose().map_err(damaged("release id"))?,
+        withdrawn: row.withdrawn.map(|text| from_json(&text, "withdrawal")).transpose()?,
+    })
+}
+
+fn understand_release(row: release::Model, approval: Option<approval::Model>) -> Result<StoredRelease, StoreError> {
+    let approval = approval.map(|row| {
+        Ok(Approval {
+            release: ReleaseId::new(row.release).map_err(damaged("release id"))?,
+            digest: Digest::new(row.digest).map_err(damaged("digest"))?,
+            by: row.by,
+            at: Timestamp::from_millis(row.at),
+        })
+    });
+    Ok(StoredRelease {
+        release: from_json(&row.definition, "release")?,
+        number: u32::try_from(row.number).map_err(damaged("release number"))?,
+        approval: approval.transpose()?,
+        finished: row.finished.map(|text| from_json(&text, "end of a release")).transpose()?,
+        failure: row.failure.map(|text| from_json(&text, "failure of a release")).transpose()?,
+    })
+}
+
+pub(super) fn damaged<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl Fn(E) -> StoreError {
+    move |source| StoreError::Damaged { what: what.to_owned(), source: Box::new(source) }
+}
+
+fn from_json<T: DeserializeOwned>(text: &str, what: &'static str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(damaged(what))
+}
+
+/// Documents of our own types: nothing in them can fail to be written as JSON.
+pub(super) fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,0 +1,95 @@
+//! Tells engines the desired state: at once after a change, again and again where that failed, and everything after a start.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use barge_engine::EngineError;
+use barge_model::ServiceKey;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::environment::Environments;
+use crate::store::Store;
+
+/// Between two tries of what failed.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What still has to be told.
+#[derive(Debug, Clone)]
+pub(crate) struct Applier {
+    store: Store,
+    environments: Environments,
+    missed: Arc<(Mutex<BTreeSet<ServiceKey>>, Notify)>,
+}
+
+impl Applier {
+    pub(crate) fn new(store: Store, environments: Environments) -> Self {
+        Self { store, environments, missed: Arc::default() }
+    }
+
+    /// Tells the engine of a change. Where that fails, it is tried again later; the change is stored, so nothing is lost.
+    pub(crate) async fn apply(&self, key: &ServiceKey) {
+        if !self.try_apply(key).await {
+            self.missed().insert(key.clone());
+            self.missed.1.notify_one();
+        }
+    }
+
+    /// Works until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        match self.store.services().await {
+            Ok(services) => self.missed().extend(services.into_iter().map(|service| service.key)),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "engines are not told of what they missed");
+            }
+        }
+        loop {
+            let keys = std::mem::take(&mut *self.missed());
+            let mut failed = BTreeSet::new();
+            for key in keys {
+                if !self.try_apply(&key).await {
+                    failed.insert(key);
+                }
+            }
+            let pause = if failed.is_empty() { Duration::from_secs(3600) } else { RETRY };
+            self.missed().append(&mut failed);
+            tokio::select! {
+                () = self.missed.1.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    fn missed(&self) -> std::sync::MutexGuard<'_, BTreeSet<ServiceKey>> {
+        self.missed.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn try_apply(&self, key: &ServiceKey) -> bool {
+        let Some(environment) = self.environments.get(&key.environment) else {
+            // An environment that is not set up any more: its services stay as they are.
+            return true;
+        };
+        let desired = match self.store.desired(key).await {
+            Ok(Some(desired)) => desired,
+            Ok(None) => return true,
+            Err(error) => {
+                tracing::error!(%key, error = &error as &dyn std::error::Error, "the desired state cannot be read");
+                return false;
+            }
+        };
+        match environment.engine.apply(desired).await {
+            Ok(()) | Err(EngineError::Stopping) => true,
+            // Somebody told a later state in between, or the database is an older copy; the log tells which.
+            Err(error @ EngineError::Stale { .. }) => {
+                tracing::warn!(%key, error = &error as &dyn std::error::Error, "the engine has a later state");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%key, error = &error as &dyn std::error::Error, "the engine did not take the state");
+                false
+            }
+        }
+    }
+}
