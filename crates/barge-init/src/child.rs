@@ -1,6 +1,6 @@
 //! Starts the business process: templates, variables, a process group of its own, one pipe for all output.
 
-use std::io::PipeReader;
+use std::io::{ErrorKind, PipeReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use nix::unistd::Pid;
 
 use crate::plan::{Plan, expand, fill_template};
+use crate::processes::INSTANCE_MARK;
+use crate::status::Ending;
 
 /// Why the process could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +20,26 @@ pub(crate) enum StartError {
     Group { path: String, source: std::io::Error },
     #[error("make a pipe for the output")]
     Pipe(#[source] std::io::Error),
-    #[error("start {program:?} in {directory}")]
-    Spawn { program: String, directory: String, source: std::io::Error },
+    #[error("enter the working directory {path}")]
+    Directory { path: String, source: std::io::Error },
+    #[error("start {program:?} in {directory}{hint}")]
+    Spawn { program: String, directory: String, hint: &'static str, source: std::io::Error },
+}
+
+impl StartError {
+    /// How a shell would count this: 127 for a command that is not there, 126 for one that cannot be executed.
+    pub(crate) fn ending(&self) -> Ending {
+        match self {
+            StartError::Spawn { source, .. } => match source.kind() {
+                ErrorKind::NotFound => Ending::Exited { code: 127 },
+                ErrorKind::PermissionDenied | ErrorKind::IsADirectory => Ending::Exited { code: 126 },
+                // ENOEXEC: neither a program of this machine's kind nor a script with a first line.
+                _ if source.raw_os_error() == Some(8) => Ending::Exited { code: 126 },
+                _ => Ending::NotStarted,
+            },
+            _ => Ending::NotStarted,
+        }
+    }
 }
 
 /// A process that runs, and its output.
@@ -37,28 +57,33 @@ pub(crate) fn start(plan: &Plan) -> Result<Started, StartError> {
     for template in &plan.templates {
         fill(plan, template).map_err(|source| StartError::Template { path: template.clone(), source })?;
     }
+    let directory = plan.working_directory.display().to_string();
+    std::fs::read_dir(&plan.working_directory)
+        .map_err(|source| StartError::Directory { path: directory.clone(), source })?;
     let words: Vec<String> = plan.command.iter().map(|word| expand(word, &plan.env)).collect();
     let (program, arguments) = words.split_first().ok_or_else(|| StartError::Spawn {
         program: String::new(),
-        directory: plan.working_directory.display().to_string(),
-        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, "the command is empty"),
+        directory: directory.clone(),
+        hint: "",
+        source: std::io::Error::new(ErrorKind::InvalidInput, "the command is empty"),
     })?;
     let (output, writer) = std::io::pipe().map_err(StartError::Pipe)?;
     let second = writer.try_clone().map_err(StartError::Pipe)?;
-    let mut command = Command::new(locate(program, &plan.working_directory));
+    let file = locate(program, &plan.working_directory);
+    let mut command = Command::new(&file);
     command
         .args(arguments)
         .current_dir(&plan.working_directory)
         .env_clear()
         .envs(&plan.env)
+        .env(INSTANCE_MARK, &plan.instance)
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(second)
         .process_group(0);
-    let child = command.spawn().map_err(|source| StartError::Spawn {
-        program: program.clone(),
-        directory: plan.working_directory.display().to_string(),
-        source,
+    let child = command.spawn().map_err(|source| {
+        let hint = hint(&plan.working_directory.join(&file), &source);
+        StartError::Spawn { program: program.clone(), directory, hint, source }
     })?;
     // The process is reaped by the supervisor, with everything else that ends below it.
     Ok(Started { pid: Pid::from_raw(child.id().cast_signed()), output })
@@ -70,9 +95,26 @@ fn locate(program: &str, directory: &Path) -> std::path::PathBuf {
     if program.starts_with('/') || own.is_file() { own } else { program.into() }
 }
 
+/// What the system's own words leave out.
+fn hint(file: &Path, error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound if file.is_file() => {
+            "; the file is there, but the interpreter in its first line, or the loader that it was built for, is not"
+        }
+        ErrorKind::PermissionDenied if file.is_file() => "; the file is not executable (chmod +x)",
+        _ if error.raw_os_error() == Some(8) => {
+            "; it is neither a program for this machine nor a script whose first line names an interpreter (#!)"
+        }
+        _ => "",
+    }
+}
+
 fn fill(plan: &Plan, template: &str) -> std::io::Result<()> {
     let source = plan.working_directory.join(template);
     let text = std::fs::read_to_string(&source)?;
     let target = template.strip_suffix(".template").unwrap_or(template);
-    std::fs::write(plan.working_directory.join(target), fill_template(&text, &plan.env))
+    let target = plan.working_directory.join(target);
+    std::fs::write(&target, fill_template(&text, &plan.env))?;
+    // A script stays a script.
+    std::fs::set_permissions(&target, std::fs::metadata(&source)?.permissions())
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::http::{self, Answer};
+use crate::status::in_words;
 
 /// Where the zero-traffic check is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,14 +37,14 @@ pub(crate) fn wait(check: Option<&TrafficCheck>, quiet: Duration, limit: Duratio
     let Some(check) = check else {
         let wait = WITHOUT_CHECK.min(limit);
         std::thread::sleep(wait);
-        return format!("no zero-traffic check: waited {} s", wait.as_secs());
+        return format!("no zero-traffic check: waited {}", in_words(wait));
     };
     let mut unanswered = Duration::ZERO;
     loop {
         let asked = Instant::now();
         let left = limit.saturating_sub(start.elapsed());
         if left.is_zero() {
-            return format!("still in use after {} s, the limit of the wait", limit.as_secs());
+            return format!("still in use after {}, the limit of the wait", in_words(limit));
         }
         match http::get(check.address, &check.path, Some(&check.token), left.min(Duration::from_secs(1))) {
             Ok(Answer::Http { status: 200, body }) => {

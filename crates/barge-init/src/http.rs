@@ -14,8 +14,10 @@ pub enum Answer {
         /// At most 4 KiB of what followed the head.
         body: String,
     },
-    /// The port accepts and does not speak HTTP.
+    /// The port accepts and speaks something else than HTTP.
     Other,
+    /// The port accepts and closes without a word.
+    Nothing,
 }
 
 const MAX_ANSWER: usize = 8 * 1024;
@@ -73,6 +75,7 @@ fn parse(bytes: &[u8]) -> Answer {
             let body = text.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
             Answer::Http { status, body: body.chars().take(4096).collect() }
         }
+        None if bytes.is_empty() => Answer::Nothing,
         None => Answer::Other,
     }
 }

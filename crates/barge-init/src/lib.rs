@@ -3,17 +3,21 @@
 //! It starts the process of a [`Plan`], finds out when it is ready, keeps its log, forwards signals, reaps what is left behind,
 //! holds a start that failed, and takes an instance out of traffic before it stops it.
 //!
-//! One file for each part: [`plan`] what to run, `child` how it is started, `probe` readiness, `log` the log, `socket` the
-//! questions that the engine asks, `drain` the wait for silence, `supervise` the loop that joins them. It knows nothing of
-//! releases, roles or engines. No async runtime: it must stay small, and four threads do.
+//! One file for each part: [`plan`] what to run, `run` the set-up, `child` how the process is started, `probe` readiness, `log` the
+//! log, `socket` the questions that the engine asks, `drain` the wait for silence, [`processes`] what was left behind, `supervise` the
+//! loop that joins them, fed by `events`. It knows nothing of releases, roles or engines. No async runtime: it must stay small, and
+//! four threads do.
 
 mod child;
 mod client;
 mod drain;
+mod events;
 mod http;
 mod log;
 pub mod plan;
 mod probe;
+pub mod processes;
+mod run;
 mod socket;
 pub mod status;
 mod supervise;
@@ -55,7 +59,7 @@ usage: barge-init run DIRECTORY      run the process of DIRECTORY/plan.json
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let words: Vec<&std::ffi::OsStr> = arguments.iter().map(OsString::as_os_str).collect();
     match words.as_slice() {
-        [verb, directory] if *verb == "run" => match supervise::run(&PathBuf::from(directory)) {
+        [verb, directory] if *verb == "run" => match run::run(&PathBuf::from(directory)) {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
                 eprintln!("barge-init: {}", chain(&error));

@@ -7,8 +7,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::supervise::{Event, Events};
-
 /// How many lines are kept in memory.
 const TAIL_LINES: usize = 200;
 /// The longest line that is kept in memory, in bytes; the file has it whole.
@@ -58,7 +56,7 @@ impl Tail {
 
 /// Reads until the last writer has closed the pipe. A disk that refuses to take the log does not stop the process: its output goes
 /// on being read, and the tail in memory stays complete.
-pub(crate) fn copy(mut pipe: impl Read, path: &Path, limit: u64, tail: &Arc<Mutex<Tail>>, events: &Events) {
+pub(crate) fn copy(mut pipe: impl Read, path: &Path, limit: u64, tail: &Arc<Mutex<Tail>>) {
     let mut file = RotatedFile::open(path.to_owned(), limit);
     let mut buffer = vec![0u8; 16 * 1024];
     loop {
@@ -74,7 +72,6 @@ pub(crate) fn copy(mut pipe: impl Read, path: &Path, limit: u64, tail: &Arc<Mute
             Err(_) => break,
         }
     }
-    events.send(Event::OutputClosed);
 }
 
 struct RotatedFile {
@@ -82,11 +79,13 @@ struct RotatedFile {
     limit: u64,
     file: Option<File>,
     written: u64,
+    /// What was written last ends a line.
+    ends_line: bool,
 }
 
 impl RotatedFile {
     fn open(path: PathBuf, limit: u64) -> Self {
-        let mut this = Self { path, limit: limit.max(4096), file: None, written: 0 };
+        let mut this = Self { path, limit: limit.max(4096), file: None, written: 0, ends_line: true };
         this.reopen();
         this
     }
@@ -96,10 +95,23 @@ impl RotatedFile {
         self.written = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
     }
 
+    /// Begins a new file between two lines; in the middle of one only when the line is as long as a file may be.
     fn write(&mut self, bytes: &[u8]) {
-        if self.written >= self.limit {
+        if self.written < self.limit {
+            return self.append(bytes);
+        }
+        let line_end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+        let (end, rest) = bytes.split_at(if self.ends_line { 0 } else { line_end });
+        self.append(end);
+        if self.ends_line || self.written >= self.limit.saturating_mul(2) {
             self.rotate();
         }
+        self.append(rest);
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let Some(last) = bytes.last() else { return };
+        self.ends_line = *last == b'\n';
         if let Some(file) = &mut self.file
             && file.write_all(bytes).is_ok()
         {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use crate::events::{Event, Events};
 use crate::http::{self, Answer};
 use crate::plan::{Plan, Probe};
-use crate::supervise::{Event, Events};
 
 /// How long one check may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
@@ -65,10 +65,10 @@ enum Failure {
     Answered(String),
 }
 
-/// The address that the process was told, and plain loopback for one that listens there whatever it is told.
+/// The address that the process was told, and plain loopback, old and new, for one that listens there whatever it is told.
 fn addresses(plan: &Plan) -> Vec<SocketAddr> {
-    let mut list: Vec<SocketAddr> = Vec::with_capacity(2);
-    for host in [plan.host.as_str(), "127.0.0.1"] {
+    let mut list: Vec<SocketAddr> = Vec::with_capacity(3);
+    for host in [plan.host.as_str(), "127.0.0.1", "::1"] {
         if let Ok(ip) = host.parse::<std::net::IpAddr>()
             && !list.contains(&SocketAddr::new(ip, plan.port))
         {
@@ -86,7 +86,9 @@ fn check_address(plan: &Plan, address: SocketAddr) -> Result<String, Failure> {
         Probe::Http { path } => {
             let asked = path.as_deref().unwrap_or("/healthcheck");
             let answer = http::get(address, asked, None, CHECK_LIMIT).map_err(|error| match error.kind() {
-                std::io::ErrorKind::ConnectionRefused => Failure::Refused(format!("{address}: {}", in_words(&error))),
+                std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::AddrNotAvailable => {
+                    Failure::Refused(format!("{address}: {}", in_words(&error)))
+                }
                 _ => Failure::Answered(format!("GET {asked} at {address}: {}", in_words(&error))),
             })?;
             judge(path.is_some(), asked, address, answer)
@@ -103,6 +105,9 @@ fn judge(own_path: bool, asked: &str, address: SocketAddr, answer: Answer) -> Re
         Answer::Http { status, body } => {
             let line: String = body.lines().next().unwrap_or_default().chars().take(200).collect();
             Err(Failure::Answered(format!("GET {asked} at {address}: {status} {line}").trim_end().to_owned()))
+        }
+        Answer::Nothing => {
+            Err(Failure::Answered(format!("GET {asked} at {address}: the connection was closed without an answer")))
         }
         Answer::Other if !own_path => Ok(format!("{address} accepts connections and does not speak HTTP")),
         Answer::Other => Err(Failure::Answered(format!("GET {asked} at {address}: not an HTTP answer"))),

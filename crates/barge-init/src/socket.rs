@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::drain::TrafficCheck;
-use crate::supervise::{Event, Events, Shared};
+use crate::events::{Event, Events, Shared};
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub(crate) fn serve(listener: &UnixListener, shared: &Arc<Shared>, events: &Even
             continue;
         }
         let (shared, events, guard) = (Arc::clone(shared), events.clone(), Arc::clone(&open));
-        let spawned = std::thread::Builder::new().stack_size(64 * 1024).spawn(move || {
+        let spawned = std::thread::Builder::new().stack_size(256 * 1024).spawn(move || {
             // A peer that goes away ends its own connection and nothing else.
             let _ = answer(stream, &shared, &events);
             guard.fetch_sub(1, Ordering::SeqCst);
@@ -67,9 +67,9 @@ pub(crate) fn serve(listener: &UnixListener, shared: &Arc<Shared>, events: &Even
 fn answer(stream: UnixStream, shared: &Shared, events: &Events) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.set_write_timeout(Some(Duration::from_secs(10)))?;
-    let mut line = String::new();
-    std::io::Read::take(BufReader::new(stream.try_clone()?), MAX_REQUEST).read_line(&mut line)?;
-    match serde_json::from_str::<Request>(&line) {
+    let mut line = Vec::new();
+    std::io::Read::take(BufReader::new(stream.try_clone()?), MAX_REQUEST).read_until(b'\n', &mut line)?;
+    match serde_json::from_slice::<Request>(&line) {
         Ok(Request::Status) => send(&stream, &shared.status()),
         Ok(Request::Watch) => watch(&stream, shared),
         Ok(Request::Stop(request)) => {

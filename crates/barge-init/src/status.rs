@@ -1,5 +1,9 @@
 //! What barge-init says of its instance: on the socket, and in the status file that outlives it.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 /// What the instance is doing.
@@ -150,4 +154,20 @@ impl Status {
 pub fn now_ms() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Replaces the status file. A full disk must not end the process, and the socket still answers, so a failure is passed over.
+pub(crate) fn write(path: &Path, status: &Status) {
+    let temporary = path.with_extension("new");
+    let Ok(bytes) = serde_json::to_vec(status) else { return };
+    let file = std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary);
+    if file.and_then(|mut file| file.write_all(&bytes)).is_ok() {
+        let _ = std::fs::rename(&temporary, path);
+    }
+}
+
+/// A span of time for people: whole seconds where it has them.
+pub(crate) fn in_words(span: std::time::Duration) -> String {
+    let millis = span.as_millis();
+    if millis.is_multiple_of(1000) { format!("{} s", millis / 1000) } else { format!("{millis} ms") }
 }

@@ -1,0 +1,90 @@
+//! What the threads around the supervisor tell it, and what those who ask are told.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::log::Tail;
+use crate::socket::StopRequest;
+use crate::status::{Phase, Status};
+
+/// What can happen.
+pub(crate) enum Event {
+    /// A signal arrived.
+    Signal(i32),
+    /// A readiness check was made: where the process answers, or why it is not ready.
+    Probed(Result<(SocketAddr, String), String>),
+    /// The engine asks for a stop.
+    Stop(StopRequest),
+    /// The wait for silence is over.
+    Drained(String),
+}
+
+/// The way into the supervisor's loop.
+#[derive(Clone)]
+pub(crate) struct Events(pub(crate) Sender<Event>);
+
+impl Events {
+    pub(crate) fn send(&self, event: Event) {
+        // The loop is gone when the process is about to exit; nothing is left to tell it.
+        let _ = self.0.send(event);
+    }
+}
+
+/// What the supervisor knows, for those who ask.
+pub(crate) struct Shared {
+    status: Mutex<(u64, Status)>,
+    changed: Condvar,
+    pub(crate) tail: Arc<Mutex<Tail>>,
+}
+
+impl Shared {
+    pub(crate) fn new(status: Status) -> Self {
+        Self { status: Mutex::new((1, status)), changed: Condvar::new(), tail: Arc::default() }
+    }
+
+    /// The status and its revision, to be read or changed without anybody being woken.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, (u64, Status)> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the status and wakes who watches; the answer is the new status.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Status)) -> Status {
+        let status = {
+            let mut guard = self.lock();
+            change(&mut guard.1);
+            guard.0 += 1;
+            guard.1.clone()
+        };
+        self.changed.notify_all();
+        status
+    }
+
+    /// The status, with the last lines of output.
+    pub(crate) fn status(&self) -> Status {
+        let mut status = self.lock().1.clone();
+        status.log_tail = self.last_lines();
+        status
+    }
+
+    /// The last lines of output.
+    pub(crate) fn last_lines(&self) -> Vec<String> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).lines()
+    }
+
+    /// Waits for a revision later than `seen`, at most `limit`.
+    pub(crate) fn wait_newer(&self, seen: u64, limit: Duration) -> (u64, Status) {
+        let guard = self.lock();
+        let (guard, _) = self
+            .changed
+            .wait_timeout_while(guard, limit, |(revision, _)| *revision <= seen)
+            .unwrap_or_else(PoisonError::into_inner);
+        let (revision, mut status) = guard.clone();
+        drop(guard);
+        if matches!(status.phase, Phase::Held | Phase::Ended) {
+            status.log_tail = self.last_lines();
+        }
+        (revision, status)
+    }
+}

@@ -1,0 +1,82 @@
+//! The wait for silence before a stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use barge_init::{Phase, StopRequest, TrafficCheck};
+
+use crate::support::{Init, ready, serve, shell, timeline};
+
+fn answer(status: u16, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// Stops an instance whose traffic is answered by `respond`; the timeline of its end.
+fn drain(limit_ms: u64, respond: impl Fn(&str) -> Vec<u8> + Send + 'static) -> String {
+    let address = serve(respond);
+    let traffic = TrafficCheck { address, path: "/traffic?of=me".to_owned(), token: "secret".to_owned() };
+    stop(Some(traffic), limit_ms)
+}
+
+fn stop(traffic: Option<TrafficCheck>, limit_ms: u64) -> String {
+    let mut init = Init::start(&ready(shell("sleep 1000")));
+    init.wait_phase(Phase::Ready);
+    init.stop(StopRequest { traffic, quiet_ms: 100, limit_ms, grace_ms: 5000 });
+    assert_eq!(init.exit().0, 0);
+    let steps = timeline(&init.file().unwrap());
+    let order =
+        ["asked to stop: draining", "drained: ", "told to stop (SIGTERM)"].map(|step| steps.find(step).unwrap());
+    assert!(order.is_sorted(), "{steps}");
+    steps
+}
+
+#[test]
+fn an_instance_in_use_is_stopped_once_it_is_quiet() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    let steps = drain(60_000, move |head| {
+        assert!(head.starts_with("GET /traffic?of=me ") && head.contains("Authorization: Bearer secret\r\n"), "{head}");
+        match count.fetch_add(1, Ordering::SeqCst) {
+            0 => answer(200, r#"{"in_flight":1,"quiet_ms":0,"total":9}"#),
+            1 => answer(200, r#"{"in_flight":1,"quiet_ms":5000,"total":9}"#),
+            2 => answer(200, r#"{"in_flight":0,"quiet_ms":99,"total":9}"#),
+            3 => answer(500, "later"),
+            _ => answer(200, r#"{"in_flight":0,"quiet_ms":100,"total":9}"#),
+        }
+    });
+    assert!(steps.contains("drained: no request for 100 ms"), "{steps}");
+    assert_eq!(asked.load(Ordering::SeqCst), 5);
+}
+
+#[test]
+fn an_instance_that_stays_in_use_is_stopped_at_the_limit() {
+    let steps = drain(300, |_| answer(200, r#"{"in_flight":1,"quiet_ms":0}"#));
+    assert!(steps.contains("drained: still in use after 300 ms"), "{steps}");
+}
+
+#[test]
+fn an_instance_that_the_target_does_not_know_is_stopped_at_once() {
+    assert!(drain(600_000, |_| answer(404, "")).contains("does not know the instance"));
+}
+
+#[test]
+fn a_target_that_answers_nonsense_does_not_hold_a_stop_up_beyond_the_limit() {
+    for nonsense in [answer(200, "{}"), answer(200, "[]"), answer(401, ""), b"+PONG\r\n".to_vec(), Vec::new()] {
+        assert!(drain(200, move |_| nonsense.clone()).contains("drained: "));
+    }
+}
+
+#[test]
+fn a_target_that_is_silent_does_not_hold_a_stop_up_beyond_the_limit() {
+    let steps = drain(300, |_| {
+        std::thread::sleep(Duration::from_secs(5));
+        Vec::new()
+    });
+    assert!(steps.contains("drained: "), "{steps}");
+}
+
+#[test]
+fn without_a_check_a_fixed_time_passes() {
+    assert!(stop(None, 100).contains("drained: no zero-traffic check: waited 100 ms"));
+}

@@ -1,0 +1,67 @@
+//! The output's files, its last lines, and floods.
+
+use std::path::Path;
+
+use barge_init::{Phase, files};
+
+use crate::support::{Init, shell};
+
+/// The log's files, oldest first.
+fn log_files(directory: &Path) -> Vec<String> {
+    let rotated = (1..10).rev().map(|number| format!("{}.{number}", files::LOG));
+    let names = rotated.chain([files::LOG.to_owned()]);
+    names.filter_map(|name| std::fs::read_to_string(directory.join(name)).ok()).collect()
+}
+
+#[test]
+fn the_log_is_rotated_between_lines() {
+    let mut plan = shell("seq -f 'line %.0f' 0 29999; exit 1");
+    plan.log_file_bytes = 8192;
+    let init = Init::start(&plan);
+    let status = init.wait_phase(Phase::Held);
+    let parts = log_files(&init.directory);
+    assert_eq!(parts.len(), 4);
+    assert!(parts.iter().all(|part| part.ends_with('\n') && part.starts_with("line ")), "a line was cut");
+    let numbers: Vec<u32> =
+        parts.concat().lines().map(|line| line.strip_prefix("line ").unwrap().parse().unwrap()).collect();
+    let expected: Vec<u32> = (numbers[0]..30_000).collect();
+    assert_eq!(numbers, expected, "nothing is lost between two files");
+    assert_eq!(status.log_tail.len(), 200);
+    assert_eq!(status.log_tail.last().unwrap(), "line 29999");
+}
+
+#[test]
+fn a_flood_is_bounded_and_holds_nobody_up() {
+    for flood in ["yes 0123456789abcdef", "cat /dev/zero"] {
+        let mut plan = shell(&format!("{flood} | head -c 20000000; echo; echo end; exit 1"));
+        plan.log_file_bytes = 1024 * 1024;
+        let init = Init::start(&plan);
+        let status = init.wait_phase(Phase::Held);
+        assert_eq!(status.log_tail.last().unwrap(), "end");
+        let size: usize = log_files(&init.directory).iter().map(String::len).sum();
+        assert!(size <= 8 * 1024 * 1024, "{flood}: {size}");
+        let longest = status.log_tail.iter().map(String::len).max().unwrap();
+        assert!(longest <= 2000, "{flood}: {longest}");
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nobody() {
+    let plan = shell("echo said; exit 1");
+    let directory = tempfile::TempDir::new().unwrap();
+    std::fs::create_dir(directory.path().join(files::LOG)).unwrap();
+    let command = std::process::Command::new(crate::support::PROGRAM);
+    let init = Init::start_in(directory.path().to_owned(), directory, &plan, command);
+    assert_eq!(init.wait_phase(Phase::Held).log_tail, ["said"]);
+}
+
+#[test]
+fn the_files_belong_to_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let init = Init::start(&shell("echo said; exit 1"));
+    init.wait_phase(Phase::Held);
+    for name in [files::LOG, files::STATUS, files::SOCKET, files::LOCK] {
+        let mode = std::fs::metadata(init.directory.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
+    }
+}
