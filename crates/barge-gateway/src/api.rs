@@ -69,14 +69,17 @@ async fn register(
     Json(body): Json<Put>,
 ) -> Response {
     let key = ServiceKey::new(which.environment, service);
-    match api.table.put(&key, &uid, body) {
+    // The table writes to disk before it answers; requests on their way must not wait for that.
+    let put = tokio::task::spawn_blocking(move || api.table.put(&key, &uid, body)).await;
+    let Ok(put) = put else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    match put {
         Ok(revision) => Json(serde_json::json!({ "revision": revision })).into_response(),
         Err(PutError::Older { stored, terminal }) => {
             (StatusCode::CONFLICT, Json(serde_json::json!({ "generation": stored, "terminal": terminal })))
                 .into_response()
         }
         Err(error @ PutError::Snapshot(_)) => {
-            tracing::error!(%error, "a registration was not taken");
+            tracing::error!(error = &error as &dyn std::error::Error, "a registration was not taken");
             (StatusCode::INSUFFICIENT_STORAGE, "the registration could not be stored\n").into_response()
         }
     }

@@ -1,13 +1,14 @@
 //! Bodies on their way through the gateway.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::table::InFlight;
 
@@ -26,17 +27,26 @@ pub(crate) struct Resumable(Arc<Mutex<Inner>>);
 struct Inner {
     body: Incoming,
     touched: bool,
+    moved: Instant,
 }
 
 impl Resumable {
     pub(crate) fn new(body: Incoming) -> Self {
-        Self(Arc::new(Mutex::new(Inner { body, touched: false })))
+        Self(Arc::new(Mutex::new(Inner { body, touched: false, moved: Instant::now() })))
     }
 
-    /// Whether nothing of it has been read, or there is nothing to read.
+    /// Whether nothing of it has been read. A body that was read to its end is gone, however empty it looks now.
     pub(crate) fn untouched(&self) -> bool {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        !inner.touched || inner.body.is_end_stream()
+        !self.inner().touched
+    }
+
+    /// When the client last sent a piece of it.
+    pub(crate) fn moved(&self) -> Instant {
+        self.inner().moved
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -45,18 +55,21 @@ impl Body for Resumable {
     type Error = hyper::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
         let polled = Pin::new(&mut inner.body).poll_frame(context);
-        inner.touched |= matches!(polled, Poll::Ready(Some(_)));
+        if matches!(polled, Poll::Ready(Some(_))) {
+            inner.touched = true;
+            inner.moved = Instant::now();
+        }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).body.is_end_stream()
+        self.inner().body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).body.size_hint()
+        self.inner().body.size_hint()
     }
 }
 

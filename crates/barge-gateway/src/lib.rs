@@ -1,18 +1,20 @@
 //! The embedded gateway: routes requests to instances, and is the reference of the registration protocol.
 //!
-//! A request's way: `server` accepts -> `route` names service and environment -> [`Table`] picks an instance -> `proxy` passes it
-//! on. Registrations come in through [`Table::put`] or over HTTP ([`api::router`]); the table writes a snapshot, from which a
+//! A request's way: `server` accepts -> `route` names service and environment -> [`Table`] picks an instance -> `upstream` asks it ->
+//! `proxy` passes the answer on, or tries another one where that is safe. Registrations come in through [`Table::put`] or over HTTP ([`api::router`]); the table writes a snapshot, from which a
 //! restarted gateway serves at once.
 //!
 //! What it leaves out: TLS, and health checks of its own (registration says who serves).
 
 pub mod api;
 mod body;
+mod headers;
 mod proxy;
 mod route;
 mod server;
 mod snapshot;
 mod table;
+mod upstream;
 
 pub use route::{HEADER_ENVIRONMENT, HEADER_INSTANCE, HEADER_SERVICE};
 pub use server::{Gateway, GatewayConfig, ServeError};

@@ -40,6 +40,11 @@ pub enum SnapshotError {
 
 const FORMAT: u32 = 1;
 
+#[derive(Debug, Deserialize)]
+struct Format {
+    format: u32,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
     format: u32,
@@ -60,9 +65,14 @@ pub(crate) fn read(path: &Path) -> Result<Snapshot, SnapshotError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Snapshot::new(0, Vec::new())),
         Err(source) => return Err(SnapshotError::Read { path: path.to_owned(), source }),
     };
+    // The format alone first: what else a later version writes, this one cannot know.
+    if let Ok(Format { format: found }) = serde_json::from_slice(&bytes)
+        && found > FORMAT
+    {
+        return Err(SnapshotError::Newer { path: path.to_owned(), found });
+    }
     match serde_json::from_slice::<Snapshot>(&bytes) {
-        Ok(snapshot) if snapshot.format == FORMAT => Ok(snapshot),
-        Ok(snapshot) => Err(SnapshotError::Newer { path: path.to_owned(), found: snapshot.format }),
+        Ok(snapshot) => Ok(snapshot),
         Err(error) => {
             let aside = path.with_extension("damaged");
             tracing::warn!(path = %path.display(), kept = %aside.display(), %error, "the gateway's snapshot is damaged");

@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
-use barge_model::registration::Intent;
+/// What a registration says the instance is; the protocol's `state`.
+pub use barge_model::registration::Intent as PutState;
 use barge_model::{InstanceId, ServiceKey};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::snapshot::{self, SnapshotError};
-
-/// What a registration says the instance is; the protocol's `state`.
-pub type PutState = Intent;
 
 /// The body of `PUT /v1/services/{service}/instances/{uid}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +83,8 @@ pub(crate) struct Entry {
     pub(crate) uid: InstanceId,
     pub(crate) put: Put,
     pub(crate) counters: Arc<Counters>,
+    /// When the registration became what it is.
+    since: u64,
 }
 
 /// The counters live on when the registration changes.
@@ -91,7 +92,20 @@ pub(crate) struct Entry {
 pub(crate) struct Counters {
     in_flight: AtomicU64,
     total: AtomicU64,
-    last: AtomicI64,
+    last: AtomicU64,
+    /// When a connection to it was last refused; 0 for never.
+    refused: AtomicU64,
+}
+
+impl Counters {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { last: AtomicU64::new(now_ms()), ..Self::default() })
+    }
+
+    fn lately_refused(&self) -> bool {
+        let at = self.refused.load(Ordering::Relaxed);
+        at > 0 && now_ms().saturating_sub(at) < AVOID_MS
+    }
 }
 
 /// Counts one request for as long as it lives.
@@ -114,7 +128,14 @@ impl Drop for InFlight {
     }
 }
 
-/// A service's instances: those that serve, and all that are known.
+impl Picked {
+    /// Notes that it took no connection: the others are preferred for a moment.
+    pub(crate) fn refused(&self) {
+        self.in_flight.0.refused.store(now_ms().max(1), Ordering::Relaxed);
+    }
+}
+
+/// A service's instances, those that have ended included.
 #[derive(Debug, Default)]
 struct Service {
     entries: BTreeMap<InstanceId, Entry>,
@@ -136,21 +157,35 @@ pub(crate) enum NoInstance {
     NoneOnline,
 }
 
-/// How long a tombstone is kept, in milliseconds: longer than any late message may live.
-const TOMBSTONE_MS: i64 = 24 * 3600 * 1000;
+/// How long an instance that took no connection is left alone while others are there, in milliseconds.
+const AVOID_MS: u64 = 1000;
+
+/// How long a tombstone is kept: longer than any late message may live.
+const TOMBSTONE: Duration = Duration::from_secs(24 * 3600);
+
+type Services = BTreeMap<ServiceKey, Service>;
 
 /// The registrations of a gateway.
 #[derive(Debug)]
 pub struct Table {
-    services: RwLock<BTreeMap<ServiceKey, Service>>,
+    services: RwLock<Services>,
+    /// Held by the one registration that is being taken in, so that nothing else waits for the disk.
+    writing: Mutex<()>,
     revision: watch::Sender<u64>,
     snapshot: Option<PathBuf>,
+    tombstone: Duration,
 }
 
 impl Table {
     /// A table that forgets everything when it is dropped; for tests.
     pub fn in_memory() -> Self {
-        Self { services: RwLock::default(), revision: watch::Sender::new(0), snapshot: None }
+        Self {
+            services: RwLock::default(),
+            writing: Mutex::default(),
+            revision: watch::Sender::new(0),
+            snapshot: None,
+            tombstone: TOMBSTONE,
+        }
     }
 
     /// A table that is kept in the file `snapshot`, and starts from what is there.
@@ -159,20 +194,23 @@ impl Table {
     /// The file exists and cannot be used; a damaged one is kept beside it.
     pub fn open(snapshot: PathBuf) -> Result<Self, SnapshotError> {
         let stored = snapshot::read(&snapshot)?;
-        let table = Self {
-            services: RwLock::default(),
+        let mut services = Services::new();
+        for (key, listed) in stored.instances {
+            let entry = Entry { uid: listed.uid.clone(), put: listed.put, counters: Counters::new(), since: now_ms() };
+            services.entry(key).or_default().entries.insert(listed.uid, entry);
+        }
+        Ok(Self {
+            services: RwLock::new(services),
             revision: watch::Sender::new(stored.revision),
             snapshot: Some(snapshot),
-        };
-        {
-            let mut services = table.services.write().unwrap_or_else(PoisonError::into_inner);
-            for (key, listed) in stored.instances {
-                let counters = Arc::new(Counters { last: AtomicI64::new(now_ms()), ..Counters::default() });
-                let entry = Entry { uid: listed.uid.clone(), put: listed.put, counters };
-                services.entry(key).or_default().entries.insert(listed.uid, entry);
-            }
-        }
-        Ok(table)
+            ..Self::in_memory()
+        })
+    }
+
+    /// Keeps tombstones for `time` instead of a day.
+    #[must_use]
+    pub fn keep_tombstones(self, time: Duration) -> Self {
+        Self { tombstone: time, ..self }
     }
 
     /// Takes a registration; the answer is the revision from which it is in force. Repeating one changes nothing.
@@ -180,125 +218,142 @@ impl Table {
     /// # Errors
     /// An older generation or epoch, or anything but terminal after terminal (R2); or the snapshot cannot be written.
     pub fn put(&self, key: &ServiceKey, uid: &InstanceId, put: Put) -> Result<u64, PutError> {
-        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
-        let entries = services.get(key).map(|service| &service.entries);
-        if let Some(stored) = entries.and_then(|entries| entries.get(uid)) {
-            let terminal = stored.put.state == Intent::Terminal;
-            let older = (put.epoch, put.generation) < (stored.put.epoch, stored.put.generation);
-            let rewritten = put.generation == stored.put.generation && put.state != stored.put.state;
-            if older || rewritten || (terminal && put.state != Intent::Terminal) {
-                return Err(PutError::Older { stored: stored.put.generation, terminal });
-            }
-            if stored.put == put {
-                return Ok(*self.revision.borrow());
-            }
-        }
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now_ms();
         let revision = *self.revision.borrow() + 1;
-        let entries = &mut services.entry(key.clone()).or_default().entries;
-        let counters = entries.get(uid).map_or_else(
-            || Arc::new(Counters { last: AtomicI64::new(now_ms()), ..Counters::default() }),
-            |entry| Arc::clone(&entry.counters),
-        );
-        let entry = Entry { uid: uid.clone(), put, counters };
-        let before = entries.insert(uid.clone(), entry);
-        forget_old_tombstones(&mut services);
-        if let Err(error) = self.write(&services, revision) {
-            let entries = &mut services.entry(key.clone()).or_default().entries;
-            match before {
-                Some(before) => entries.insert(uid.clone(), before),
-                None => entries.remove(uid),
-            };
-            return Err(PutError::Snapshot(error));
+        let listed = Listed { uid: uid.clone(), put };
+        let counters = {
+            let services = self.read();
+            let stored = services.get(key).and_then(|service| service.entries.get(uid));
+            if let Some(stored) = stored {
+                judge(&stored.put, &listed.put)?;
+                if stored.put == listed.put {
+                    return Ok(revision - 1);
+                }
+            }
+            stored.map(|entry| Arc::clone(&entry.counters))
+        };
+        // Stored before it is in force: what a restarted gateway would not know is never acknowledged.
+        self.write(revision, key, &listed, now)?;
+        let entry =
+            Entry { uid: listed.uid, put: listed.put, counters: counters.unwrap_or_else(Counters::new), since: now };
+        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        services.entry(key.clone()).or_default().entries.insert(uid.clone(), entry);
+        for service in services.values_mut() {
+            service.entries.retain(|_, entry| !self.forgotten(entry, now));
         }
+        services.retain(|_, service| !service.entries.is_empty());
         drop(services);
         self.revision.send_replace(revision);
         Ok(revision)
     }
 
-    /// The instances of a service that get traffic or may get it again, and the revision of the list.
+    /// All that is known of a service's instances, those that have ended included, and the revision of the list.
     pub fn list(&self, key: &ServiceKey) -> (u64, Vec<Listed>) {
-        let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
-        let list = services.get(key).map(|service| listed(service).collect()).unwrap_or_default();
-        (*self.revision.borrow(), list)
+        let services = self.read();
+        let list = services.get(key).map(|service| service.entries.values().map(Entry::listed).collect());
+        (*self.revision.borrow(), list.unwrap_or_default())
     }
 
-    /// Waits until the revision is later than `seen`.
+    /// Waits until the revision is another one than `seen`. One that is later than ours comes from before a loss of our snapshot.
     pub async fn changed_since(&self, seen: u64) {
         let mut receiver = self.revision.subscribe();
         // The sender lives in `self`, so the wait cannot fail.
-        let _ = receiver.wait_for(|revision| *revision > seen).await;
+        let _ = receiver.wait_for(|revision| *revision != seen).await;
     }
 
     /// The requests of an instance; `None` when it was never registered.
     pub fn traffic(&self, key: &ServiceKey, uid: &InstanceId) -> Option<Traffic> {
-        let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
+        let services = self.read();
         let counters = &services.get(key)?.entries.get(uid)?.counters;
         Some(Traffic {
             in_flight: counters.in_flight.load(Ordering::SeqCst),
-            quiet_ms: now_ms().saturating_sub(counters.last.load(Ordering::SeqCst)).max(0).cast_unsigned(),
+            quiet_ms: now_ms().saturating_sub(counters.last.load(Ordering::SeqCst)),
             total: counters.total.load(Ordering::Relaxed),
         })
     }
 
-    /// Picks an instance by turns, weighted; never one of `tried`. `only` asks for one instance by its id.
+    /// Picks an instance by turns, weighted; never one of `tried`. `only` asks for one instance by its id. One that took no
+    /// connection a moment ago is picked only where there is no other.
     pub(crate) fn pick(
         &self,
         key: &ServiceKey,
         only: Option<&InstanceId>,
         tried: &[InstanceId],
     ) -> Result<Picked, NoInstance> {
-        let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
+        let services = self.read();
         let service = services.get(key).ok_or(NoInstance::UnknownService)?;
         let serves = |entry: &&Entry| {
-            entry.put.state == Intent::Online
+            entry.put.state == PutState::Online
                 && entry.put.weight > 0
                 && !tried.contains(&entry.uid)
                 && only.is_none_or(|only| *only == entry.uid)
         };
-        let total: usize =
-            service.entries.values().filter(serves).map(|entry| usize::try_from(entry.put.weight).unwrap_or(1)).sum();
-        if total == 0 {
-            return Err(NoInstance::NoneOnline);
+        service
+            .by_turns(|entry| serves(entry) && !entry.counters.lately_refused())
+            .or_else(|| service.by_turns(serves))
+            .ok_or(NoInstance::NoneOnline)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Services> {
+        self.services.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the snapshot as it will be with `changed` in it.
+    fn write(&self, revision: u64, key: &ServiceKey, changed: &Listed, now: u64) -> Result<(), PutError> {
+        let Some(path) = &self.snapshot else { return Ok(()) };
+        let mut instances = vec![(key.clone(), changed.clone())];
+        for (of, service) in self.read().iter() {
+            let kept = service.entries.values().filter(|entry| !self.forgotten(entry, now));
+            let others = kept.filter(|entry| (of, &entry.uid) != (key, &changed.uid));
+            instances.extend(others.map(|entry| (of.clone(), entry.listed())));
         }
-        let mut turn = service.turn.fetch_add(1, Ordering::Relaxed) % total;
-        for entry in service.entries.values().filter(serves) {
-            let weight = usize::try_from(entry.put.weight).unwrap_or(1);
-            if turn < weight {
+        snapshot::write(path, &snapshot::Snapshot::new(revision, instances)).map_err(PutError::Snapshot)
+    }
+
+    fn forgotten(&self, entry: &Entry, now: u64) -> bool {
+        let in_use = entry.counters.in_flight.load(Ordering::SeqCst) > 0;
+        let age = Duration::from_millis(now.saturating_sub(entry.since));
+        entry.put.state == PutState::Terminal && !in_use && age > self.tombstone
+    }
+}
+
+impl Entry {
+    fn listed(&self) -> Listed {
+        Listed { uid: self.uid.clone(), put: self.put.clone() }
+    }
+}
+
+impl Service {
+    fn by_turns(&self, serves: impl Fn(&&Entry) -> bool) -> Option<Picked> {
+        let weight = |entry: &Entry| u64::from(entry.put.weight);
+        let total: u64 = self.entries.values().filter(&serves).map(weight).sum();
+        let mut turn = (self.turn.fetch_add(1, Ordering::Relaxed) as u64).checked_rem(total)?;
+        for entry in self.entries.values().filter(&serves) {
+            if turn < weight(entry) {
                 // Counted under the table's lock: a terminal registration waits for it, and the zero-traffic check then sees it.
                 let in_flight = InFlight::begin(&entry.counters);
-                return Ok(Picked { uid: entry.uid.clone(), address: entry.put.address, in_flight });
+                return Some(Picked { uid: entry.uid.clone(), address: entry.put.address, in_flight });
             }
-            turn -= weight;
+            turn -= weight(entry);
         }
-        Err(NoInstance::NoneOnline)
-    }
-
-    fn write(&self, services: &BTreeMap<ServiceKey, Service>, revision: u64) -> Result<(), SnapshotError> {
-        let Some(path) = &self.snapshot else { return Ok(()) };
-        let instances = services
-            .iter()
-            .flat_map(|(key, service)| listed(service).map(move |listed| (key.clone(), listed)))
-            .collect();
-        snapshot::write(path, &snapshot::Snapshot::new(revision, instances))
+        None
     }
 }
 
-fn listed(service: &Service) -> impl Iterator<Item = Listed> + '_ {
-    service.entries.values().map(|entry| Listed { uid: entry.uid.clone(), put: entry.put.clone() })
-}
-
-fn forget_old_tombstones(services: &mut BTreeMap<ServiceKey, Service>) {
-    let oldest = now_ms() - TOMBSTONE_MS;
-    for service in services.values_mut() {
-        service.entries.retain(|_, entry| {
-            let in_use = entry.counters.in_flight.load(Ordering::SeqCst) > 0;
-            entry.put.state != Intent::Terminal || in_use || entry.counters.last.load(Ordering::SeqCst) > oldest
-        });
+/// Whether `put` may follow `stored`.
+fn judge(stored: &Put, put: &Put) -> Result<(), PutError> {
+    let terminal = stored.state == PutState::Terminal;
+    let older = (put.epoch, put.generation) < (stored.epoch, stored.generation);
+    let rewritten = put.generation == stored.generation && put.state != stored.state;
+    if older || rewritten || (terminal && put.state != PutState::Terminal) {
+        return Err(PutError::Older { stored: stored.generation, terminal });
     }
-    services.retain(|_, service| !service.entries.is_empty());
+    Ok(())
 }
 
-fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+/// Milliseconds of a clock that is never set back or forward: a quiet time must not come from a corrected clock.
+fn now_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,14 @@
+//! Tests of the gateway: over real sockets, on this machine alone.
+
+// Tests say what they expect by panicking; helper functions outside of #[test] are tests as well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod api;
+mod drain;
+mod forwarding;
+mod odd_requests;
+mod registration;
+mod retries;
+mod routing;
+mod snapshot;
+mod support;
