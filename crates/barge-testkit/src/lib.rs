@@ -1,1 +1,29 @@
-//! Placeholder.
+//! What tests of several crates share.
+//!
+//! It leaves out everything that one crate alone needs: that lives in the crate's own `tests/it/support.rs`.
+
+use std::path::PathBuf;
+
+/// Set to `1` where every tool must be there, as in CI: a test that lacks one fails then instead of being skipped.
+pub const STRICT: &str = "BARGE_TEST_STRICT";
+
+/// The program `name` on the search path. Where it is missing, the running test says so on stderr and should return.
+///
+/// # Panics
+/// The program is missing, and [`STRICT`] is set to `1`.
+#[allow(clippy::panic)] // For tests alone, where a panic is how to fail.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let found = std::env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| std::env::split_paths(&path).map(|directory| directory.join(name)).collect::<Vec<_>>())
+        .find(|path| path.is_file());
+    if found.is_none() {
+        // The test harness names each test's thread after the test.
+        let thread = std::thread::current();
+        let line = format!("SKIPPED: {}: {name} is not installed", thread.name().unwrap_or("a test"));
+        assert!(std::env::var_os(STRICT).is_none_or(|value| value != "1"), "{line}");
+        // Not eprintln!, which the harness keeps to itself when the test passes.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
+    }
+    found
+}
