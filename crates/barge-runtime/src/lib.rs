@@ -64,7 +64,7 @@ impl Tasks {
         self.shutdown.clone()
     }
 
-    /// Owns a task. One that ends early, or panics, stops the others.
+    /// Owns a task. One that ends early, or panics, stops the others through `until_stopped`.
     pub fn spawn(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         self.set.spawn(async move {
             work.await;
@@ -72,16 +72,17 @@ impl Tasks {
         });
     }
 
-    /// Waits until somebody cancels the token or a task ends.
+    /// Waits until somebody cancels the token or a task ends, and tells the other tasks to stop.
     pub async fn until_stopped(&mut self) {
         tokio::select! {
             () = self.shutdown.cancelled() => {}
-            ended = self.set.join_next() => match ended {
-                Some(Ok(name)) => tracing::debug!(task = name, "ended"),
-                Some(Err(error)) => tracing::error!(%error, "a task broke"),
-                None => {}
+            // Without any task this waits for the token alone.
+            Some(ended) = self.set.join_next() => match ended {
+                Ok(name) => tracing::debug!(task = name, "ended"),
+                Err(error) => tracing::error!(%error, "a task broke"),
             },
         }
+        self.shutdown.cancel();
     }
 
     /// Stops all tasks and waits for them, at most `limit`; those that do not stop are cut off.
