@@ -76,14 +76,6 @@ impl Server {
         self.app.tokens.clone()
     }
 
-    /// Makes an administrator's token when the database has no valid token at all: the first start.
-    ///
-    /// # Errors
-    /// It cannot be stored.
-    pub async fn first_token(&self, name: &str) -> Result<Option<TokenCreated>, StoreError> {
-        if self.app.tokens.any() { Ok(None) } else { self.admin_token(name).await.map(Some) }
-    }
-
     /// Makes an administrator's token; for whoever may write the database anyway.
     ///
     /// # Errors
@@ -93,12 +85,9 @@ impl Server {
         self.app.tokens.create(&self.app.store, &new, now()).await
     }
 
-    /// Digests of the images that releases name.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn digests(&self) -> Result<std::collections::BTreeSet<String>, StoreError> {
-        self.app.store.digests().await
+    /// Reads which images releases name, for whoever removes the others.
+    pub fn digests_reader(&self) -> DigestsReader {
+        DigestsReader { store: self.app.store.clone() }
     }
 
     /// The API's routes.
@@ -111,6 +100,22 @@ impl Server {
         let (applier, outcomes) = (self.app.applier.clone(), tasks::Outcomes::new(&self.app));
         tokio::join!(applier.run(self.app.shutdown.clone()), outcomes.run(self.app.shutdown.clone()));
         self.app.store.close().await;
+    }
+}
+
+/// Reads which images are needed.
+#[derive(Debug, Clone)]
+pub struct DigestsReader {
+    store: Store,
+}
+
+impl DigestsReader {
+    /// The digests of all releases' images.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn read(&self) -> Result<std::collections::BTreeSet<String>, StoreError> {
+        self.store.digests().await
     }
 }
 

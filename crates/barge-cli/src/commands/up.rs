@@ -1,13 +1,113 @@
 //! `barge up`: the platform on this machine.
 
-use crate::arguments::Globals;
-use crate::failure::Failure;
+use std::path::PathBuf;
 
-/// Runs the platform on this machine until Ctrl-C.
+use barge_model::EnvironmentName;
+
+use crate::arguments::Globals;
+use crate::failure::{Failure, Kind};
+use crate::platform::{DataDirectory, Platform, PlatformConfig, Ports, default_path};
+use crate::session::Login;
+use crate::terminal::Terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  barge up                          everything on this machine, until Ctrl-C
+  barge up --any-port --data ./b    a second one beside it
+  barge up --environments test,uat  two environments
+
+State is in $BARGE_DATA, else in ~/.local/share/barge. Secrets are files there: secrets/ENVIRONMENT/NAME.
+Instances outlive a platform that is killed; Ctrl-C stops them, and the next `barge up` starts them again.";
+
+/// Run the platform on this machine until Ctrl-C
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Where everything is stored [default: $BARGE_DATA, else ~/.local/share/barge]
+    #[arg(long, value_name = "DIRECTORY")]
+    data: Option<PathBuf>,
+    /// The environments; the first is the default
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "local")]
+    environments: Vec<EnvironmentName>,
+    /// The port of the API; 0 for any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 7400)]
+    port: u16,
+    /// The port of the registry for images; 0 for any
+    #[arg(long, value_name = "PORT", default_value_t = 7401)]
+    registry_port: u16,
+    /// The port of the gateway, where services answer; 0 for any
+    #[arg(long, value_name = "PORT", default_value_t = 7402)]
+    gateway_port: u16,
+    /// Any free port for all of them
+    #[arg(long, conflicts_with_all = ["port", "registry_port", "gateway_port"])]
+    any_port: bool,
+    /// Leave the stored login as it is
+    #[arg(long)]
+    no_login: bool,
+}
 
 /// Runs the command.
-pub(crate) async fn run(_args: Args, _globals: &Globals) -> Result<(), Failure> {
-    Ok(())
+pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
+    let terminal = Terminal::new(globals);
+    let no_place = || Failure::new(Kind::General, "there is no place for data: neither HOME nor BARGE_DATA is set");
+    let path = args.data.clone().or_else(default_path).ok_or_else(no_place)?;
+    let directory = DataDirectory::open(path)?;
+    let ports = if args.any_port {
+        Ports::default()
+    } else {
+        Ports { api: args.port, registry: args.registry_port, gateway: args.gateway_port }
+    };
+    let config = PlatformConfig { environments: args.environments.clone(), ports };
+    let mut platform = Platform::start(directory, config).await?;
+    let logged_in = if args.no_login { None } else { Some(log_in(&platform, &terminal)?) };
+    tell(&platform, &args, logged_in, &terminal)?;
+    let stopped = platform.until_stopped().await;
+    terminal.note("stopping: requests end, then the instances");
+    platform.stop().await;
+    Ok(stopped?)
+}
+
+/// Stores the login; false when the user is logged in to a server elsewhere, which is left alone.
+fn log_in(platform: &Platform, terminal: &Terminal) -> Result<bool, Failure> {
+    let login = Login { address: platform.address(), token: platform.token.clone() };
+    match Login::load(terminal)? {
+        Some(stored) if stored == login => Ok(true),
+        Some(stored) if !stored.address.starts_with("http://127.") => Ok(false),
+        _ => login.store().map(|_| true),
+    }
+}
+
+fn tell(platform: &Platform, args: &Args, logged_in: Option<bool>, terminal: &Terminal) -> Result<(), Failure> {
+    let token_file = platform.directory().token_path();
+    let document = serde_json::json!({
+        "address": platform.address(),
+        "registry": platform.registry.to_string(),
+        "gateway": platform.gateway.to_string(),
+        "data": platform.directory().path(),
+        "token_file": token_file,
+    });
+    if terminal.json() {
+        return terminal.json_line(&document);
+    }
+    let environment = args.environments.first().map_or("local", EnvironmentName::as_str);
+    let how = match logged_in {
+        Some(true) => {
+            "You are logged in. In a project: `barge init`, then `barge deploy`. Ctrl-C stops the platform.".to_owned()
+        }
+        _ => format!(
+            "Your login is left as it is. To use this platform: --server {} --token-file {}",
+            platform.address(),
+            token_file.display()
+        ),
+    };
+    terminal.data(&document, |_| {
+        format!(
+            "Barge {} is up\n  API       {}\n  services  http://SERVICE.{environment}.localhost:{}\n  registry  {}\n  data      {}\n{how}\n",
+            env!("CARGO_PKG_VERSION"),
+            platform.address(),
+            platform.gateway.port(),
+            platform.registry,
+            platform.directory().path().display(),
+        )
+    })
 }

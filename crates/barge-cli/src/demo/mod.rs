@@ -1,13 +1,229 @@
-//! `barge demo`: the whole way of a release, shown on this machine.
+//! `barge demo`: the whole way of a release, shown on this machine with the commands that people use, under load.
+//!
+//! A platform of its own in a directory of its own; nothing of the user's is touched. Every act is a command line that is printed and
+//! then carried out as if it had been typed.
 
-use crate::arguments::Globals;
-use crate::failure::Failure;
+mod greeter;
+mod load;
+mod result;
 
-/// Shows a whole release on this machine.
+use std::path::{Path, PathBuf};
+
+use barge_model::EnvironmentName;
+use clap::Parser;
+
+use crate::arguments::{Globals, Line};
+use crate::commands;
+use crate::failure::{Failure, Kind};
+use crate::platform::{DataDirectory, Platform, PlatformConfig, Ports};
+use crate::terminal::{Style, Terminal};
+use greeter::Version;
+use load::Load;
+
+const EXAMPLES: &str = "\
+Examples:
+  barge demo          watch it, then everything is cleaned up
+  barge demo --keep   and go on with the platform and the service that it leaves";
+
+/// Show a whole release on this machine: build, one instance, approval, failure, rollback, under load
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Leave the platform running at the end, and say how to go on
+    #[arg(long)]
+    keep: bool,
+    /// How many instances
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=50))]
+    replicas: u32,
+}
 
 /// Runs the command.
-pub(crate) async fn run(_args: Args, _globals: &Globals) -> Result<(), Failure> {
-    Ok(())
+pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
+    let terminal = Terminal::new(globals);
+    let temporary = tempfile::Builder::new()
+        .prefix("barge-demo-")
+        .tempdir()
+        .map_err(|error| Failure::io("make a directory for the demo", &error))?;
+    let directory = DataDirectory::open(temporary.path().join("data"))?;
+    let environment = EnvironmentName::new("local").map_err(|error| Failure::from_error(Kind::General, &error))?;
+    let config = PlatformConfig { environments: vec![environment], ports: Ports::default() };
+    let mut platform = Platform::start(directory, config).await?;
+    let stage = Stage::new(globals, terminal, &platform, temporary.path().join("greeter"), args.replicas);
+    let shown = tokio::select! {
+        shown = stage.show() => shown,
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Kind::Interrupted, "interrupted")),
+    };
+    let stopped = if args.keep && shown.is_ok() {
+        stage.say_how_to_go_on(&platform);
+        platform.until_stopped().await
+    } else {
+        Ok(())
+    };
+    platform.stop().await;
+    // A directory that cannot be removed now is the system's to clean up; it is below its temporary one.
+    let _ = temporary.close();
+    let failed = shown?;
+    stopped?;
+    match failed {
+        0 => Ok(()),
+        count => Err(Failure::new(Kind::General, format!("{count} requests failed; none should have"))),
+    }
+}
+
+/// Where the demo plays.
+struct Stage {
+    terminal: Terminal,
+    /// For the commands that are shown.
+    globals: Globals,
+    json: bool,
+    project: PathBuf,
+    gateway: std::net::SocketAddr,
+    replicas: u32,
+}
+
+impl Stage {
+    fn new(globals: &Globals, terminal: Terminal, platform: &Platform, project: PathBuf, replicas: u32) -> Self {
+        let globals = Globals {
+            server: Some(platform.address()),
+            token_file: Some(platform.directory().token_path()),
+            environment: None,
+            service: None,
+            // Only the result is for programs.
+            json: false,
+            quiet: globals.quiet || globals.json,
+            ..globals.clone()
+        };
+        Self { terminal, json: terminal.json(), globals, project, gateway: platform.gateway, replicas }
+    }
+
+    /// Plays every act; the result is the number of failed requests.
+    async fn show(&self) -> Result<u64, Failure> {
+        self.title();
+        let mut load = Load::new(self.gateway, &format!("greeter.local.localhost:{}", self.gateway.port()));
+
+        self.scene("Version 1", "a first release: one instance, a look at it, an approval, the rest");
+        greeter::write(&self.project, Version::Good, self.replicas)?;
+        self.command(&["deploy", "--reason", "the first version"]).await?;
+        self.command(&["approve", "--wait", "complete"]).await?;
+        load.start("version 1 serves").await?;
+        load.serve_for_a_while().await;
+
+        self.scene("Version 2", "better: one instance of it beside the others, then a gate");
+        load.phase("version 2: one instance");
+        greeter::write(&self.project, Version::Better, self.replicas)?;
+        self.command(&["deploy", "--reason", "a better greeting"]).await?;
+        load.phase("version 2: at the gate");
+        load.serve_for_a_while().await;
+        self.answers(&load).await?;
+        self.command(&["status"]).await?;
+        load.phase("version 2: the rest");
+        self.command(&["approve", "--wait", "complete"]).await?;
+
+        self.scene("Version 3", "does not start: held, explained, failed; version 2 goes on");
+        load.phase("version 3 fails to start");
+        greeter::write(&self.project, Version::Broken, self.replicas)?;
+        self.expect_failure(&["deploy", "--reason", "a new colour"]).await?;
+        self.command(&["abort"]).await?;
+
+        self.scene("Back to version 1", "a rollback needs no build and no second approval");
+        load.phase("rollback to version 1");
+        self.command(&["rollback", "--wait", "complete"]).await?;
+        load.phase("version 1 serves again");
+        load.serve_for_a_while().await;
+        self.answers(&load).await?;
+        self.command(&["releases"]).await?;
+
+        let phases = load.stop().await;
+        result::print(&self.terminal, &phases)?;
+        Ok(phases.iter().map(|phase| phase.failed).sum())
+    }
+
+    fn title(&self) {
+        self.say(Style::Bold, "Barge: from built code to instances that serve traffic.");
+        self.say(Style::Dim, "Server, registry, gateway and engine run in this process, on loopback alone.");
+    }
+
+    fn scene(&self, name: &str, what: &str) {
+        self.say(Style::Plain, "");
+        let paint = self.terminal.paint();
+        self.say(Style::Plain, &format!("{} {what}", paint.paint(Style::Bold, &format!("{name}:"))));
+    }
+
+    /// Prints a command line and carries it out.
+    async fn command(&self, words: &[&str]) -> Result<(), Failure> {
+        self.say(Style::Dim, &format!("$ barge {}", spelled(words)));
+        self.carry_out(words).await
+    }
+
+    async fn carry_out(&self, words: &[&str]) -> Result<(), Failure> {
+        let words = ["barge"].iter().chain(words).chain(&["-m", "greeter"]);
+        let line = Line::try_parse_from(words).map_err(|error| Failure::new(Kind::General, error.to_string()))?;
+        let _directory = Inside::enter(&self.project)?;
+        // The commands are one and the same function, the demo included; a box ends the recursion of types.
+        Box::pin(commands::run(line.command, &self.globals)).await
+    }
+
+    /// A command that is meant to fail; its report is shown as it would be.
+    async fn expect_failure(&self, words: &[&str]) -> Result<(), Failure> {
+        match self.command(words).await {
+            Err(failure) if failure.kind() == Kind::Release => {
+                if !self.json {
+                    self.terminal.failure(&failure);
+                }
+                Ok(())
+            }
+            Err(other) => Err(other),
+            Ok(()) => Err(Failure::new(Kind::General, "the broken version started, which it must not")),
+        }
+    }
+
+    /// Shows a few answers through the gateway.
+    async fn answers(&self, load: &Load) -> Result<(), Failure> {
+        self.say(Style::Dim, &format!("$ curl http://greeter.local.localhost:{}", self.gateway.port()));
+        for (answer, count) in load.some_answers(self.replicas as usize + 1).await? {
+            self.say(Style::Plain, &format!("{answer}   ({count} of {} answers)", self.replicas + 1));
+        }
+        Ok(())
+    }
+
+    fn say(&self, style: Style, text: &str) {
+        if !self.globals.quiet {
+            self.terminal.note(&self.terminal.paint().paint(style, text));
+        }
+    }
+
+    fn say_how_to_go_on(&self, platform: &Platform) {
+        let project = self.project.display();
+        self.terminal.note(&format!(
+            "\nThe platform goes on until Ctrl-C. In another terminal:\n  export BARGE_SERVER={}\n  export BARGE_TOKEN={}\n  cd {project}\n  barge status\n  curl http://greeter.local.localhost:{}",
+            platform.address(),
+            platform.token,
+            self.gateway.port()
+        ));
+    }
+}
+
+/// A command line as a person would type it.
+fn spelled(words: &[&str]) -> String {
+    let quoted = words.iter().map(|word| if word.contains(' ') { format!("'{word}'") } else { (*word).to_owned() });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// The current directory, for as long as a command runs that looks for a project there.
+struct Inside(PathBuf);
+
+impl Inside {
+    fn enter(directory: &Path) -> Result<Self, Failure> {
+        let before = std::env::current_dir().map_err(|error| Failure::io("find the current directory", &error))?;
+        std::env::set_current_dir(directory)
+            .map_err(|error| Failure::io(format!("enter {}", directory.display()), &error))?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        // A directory that is gone meanwhile is nobody's to go back to.
+        let _ = std::env::set_current_dir(&self.0);
+    }
 }

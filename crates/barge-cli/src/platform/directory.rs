@@ -1,0 +1,148 @@
+//! The platform's directory: locked while it runs, with a format that later versions can tell, and the ports that it had.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::PlatformError;
+
+/// Grows when an older version could not read what this one writes.
+const FORMAT: u32 = 1;
+
+/// The platform's directory, for as long as this program has it.
+#[derive(Debug)]
+pub(crate) struct DataDirectory {
+    path: PathBuf,
+    /// Held until the end; the kernel lets go of it whatever happens to us.
+    _lock: File,
+}
+
+/// The ports that were chosen, so that image names and addresses stay the same over restarts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ports {
+    pub(crate) api: u16,
+    pub(crate) registry: u16,
+    pub(crate) gateway: u16,
+}
+
+/// `$BARGE_DATA`, else `$XDG_DATA_HOME/barge`, else `~/.local/share/barge`.
+pub(crate) fn default_path() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("BARGE_DATA")
+        .or_else(|| variable("XDG_DATA_HOME").map(|base| base.join("barge")))
+        .or_else(|| variable("HOME").map(|home| home.join(".local/share/barge")))
+}
+
+impl DataDirectory {
+    /// Makes the directory where it is missing, locks it and checks its format.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, PlatformError> {
+        make(&path)?;
+        let path = std::fs::canonicalize(&path).map_err(|source| io("find", &path, source))?;
+        let lock = lock(&path)?;
+        check_format(&path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file or directory in it.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// A directory in it that only its owner may enter; made where it is missing.
+    pub(crate) fn subdirectory(&self, name: &str) -> Result<PathBuf, PlatformError> {
+        let path = self.join(name);
+        make(&path)?;
+        Ok(path)
+    }
+
+    /// The ports of the last run, if there was one.
+    pub(crate) fn ports(&self) -> Ports {
+        // A damaged file costs the old ports and nothing else.
+        std::fs::read(self.join("ports.json"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
+    }
+
+    /// Remembers the ports of this run.
+    pub(crate) fn put_ports(&self, ports: Ports) -> Result<(), PlatformError> {
+        let path = self.join("ports.json");
+        let text = serde_json::to_string(&ports).unwrap_or_default();
+        std::fs::write(&path, text).map_err(|source| io("write", &path, source))
+    }
+
+    /// The administrator's token of an earlier run.
+    pub(crate) fn admin_token(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.token_path()).ok()?;
+        Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+    }
+
+    /// Keeps the administrator's token, readable by the owner alone.
+    pub(crate) fn put_admin_token(&self, token: &str) -> Result<(), PlatformError> {
+        let path = self.token_path();
+        let written = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| writeln!(file, "{token}"));
+        written.map_err(|source| io("write", &path, source))
+    }
+
+    /// Where the administrator's token is.
+    pub(crate) fn token_path(&self) -> PathBuf {
+        self.join("admin.token")
+    }
+}
+
+fn make(path: &Path) -> Result<(), PlatformError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| io("make", path, source))
+}
+
+fn io(verb: &'static str, path: &Path, source: std::io::Error) -> PlatformError {
+    PlatformError::Directory { verb, path: path.to_owned(), source }
+}
+
+fn lock(directory: &Path) -> Result<File, PlatformError> {
+    let path = directory.join("lock");
+    let open = OpenOptions::new().create(true).read(true).write(true).truncate(false).mode(0o600).open(&path);
+    let mut file = open.map_err(|source| io("open", &path, source))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            // Only for the message; without it the message is shorter.
+            let _ = file.read_to_string(&mut owner);
+            return Err(PlatformError::Locked { path: directory.to_owned(), owner: owner.trim().to_owned() });
+        }
+        Err(std::fs::TryLockError::Error(source)) => return Err(io("lock", &path, source)),
+    }
+    let noted =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "process {}", std::process::id()));
+    noted.map_err(|source| io("write", &path, source))?;
+    Ok(file)
+}
+
+fn check_format(directory: &Path) -> Result<(), PlatformError> {
+    let path = directory.join("format");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse::<u32>() {
+            Ok(found) if found <= FORMAT => Ok(()),
+            Ok(found) => Err(PlatformError::Newer { path: directory.to_owned(), found, known: FORMAT }),
+            Err(_) => Err(PlatformError::NotOurs { path: directory.to_owned() }),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            std::fs::write(&path, format!("{FORMAT}\n")).map_err(|source| io("write", &path, source))
+        }
+        Err(source) => Err(io("read", &path, source)),
+    }
+}

@@ -1,0 +1,56 @@
+//! Why the platform does not start, and what to do about it.
+
+use std::path::PathBuf;
+
+use crate::failure::{Failure, Kind};
+
+/// Why the platform does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlatformError {
+    #[error("{verb} the data directory's {path}")]
+    Directory { verb: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("the data directory {path} is in use by another Barge ({owner})")]
+    Locked { path: PathBuf, owner: String },
+    #[error(
+        "the data directory {path} was written by a later version of Barge (format {found}; this one knows {known})"
+    )]
+    Newer { path: PathBuf, found: u32, known: u32 },
+    #[error("{path} does not look like a data directory of Barge: its file `format` holds no number")]
+    NotOurs { path: PathBuf },
+    #[error("port {port} for the {what} is taken by another program")]
+    PortTaken { what: &'static str, port: u16, option: &'static str },
+    #[error("listen on port {port} for the {what}")]
+    Listen { what: &'static str, port: u16, source: std::io::Error },
+    #[error("open the gateway's registrations")]
+    Gateway(#[source] barge_gateway::SnapshotError),
+    #[error("set up the client for images")]
+    Images(#[source] barge_image::RegistryError),
+    #[error("open the local engine")]
+    Engine(#[source] barge_engine_local::OpenError),
+    #[error("open the registrar")]
+    Registrar(#[source] barge_registrar::JournalError),
+    #[error("open the embedded registry")]
+    Registry(#[source] barge_registry::StorageError),
+    #[error("open the server's database")]
+    Server(#[source] barge_server::StoreError),
+    #[error("watch for signals")]
+    Signals(#[source] std::io::Error),
+}
+
+impl From<PlatformError> for Failure {
+    fn from(error: PlatformError) -> Self {
+        let failure = Failure::from_error(Kind::General, &error);
+        match &error {
+            PlatformError::Locked { .. } => failure
+                .hint("use the platform that runs, or start another one with `barge up --data DIRECTORY --any-port`"),
+            PlatformError::Newer { .. } | PlatformError::Server(barge_server::StoreError::Newer { .. }) => {
+                failure.hint("install that version again, or start afresh with `barge up --data DIRECTORY`")
+            }
+            PlatformError::NotOurs { .. } => failure.hint("name another directory with --data"),
+            PlatformError::PortTaken { port, option, .. } => failure.hint(format!(
+                "`ss -ltnp 'sport = :{port}'` says who has it; `barge up {option} 0` takes any free port"
+            )),
+            _ => failure,
+        }
+    }
+}
