@@ -136,6 +136,8 @@ impl Registration {
                     self.acknowledged = Some((stored, Intent::Terminal));
                 }
             }
+            // Late: a later try of the same call has gone through.
+            Answer::Failed if self.acknowledged == Some((call.generation, call.state)) => return false,
             Answer::Failed => {
                 self.failures = self.failures.saturating_add(1);
                 self.retry_at = now.plus(back_off(self.failures));
@@ -196,7 +198,10 @@ pub struct Candidate {
 /// service stays online and ready, so that one sick dependency cannot empty a service (R6).
 pub fn wants(instances: &[Candidate]) -> Vec<Want> {
     let serving = instances.iter().filter(|instance| !instance.ending && instance.online).count();
-    let healthy = instances.iter().filter(|instance| !instance.ending && instance.online && instance.ready).count();
+    let healthy = instances
+        .iter()
+        .filter(|instance| !instance.ending && !instance.dead && instance.online && instance.ready)
+        .count();
     let sick_may_go = healthy > 0 && healthy * 2 > serving;
     instances
         .iter()

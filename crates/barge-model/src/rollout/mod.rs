@@ -3,13 +3,17 @@
 //! Data flow: ([`RolloutSpec`], stored [`RolloutStatus`], [`Observed`], now) -> [`step`] -> [`Decision`]. An engine stores the
 //! decision's status first and then carries out its actions, each of which may be repeated or lost without harm.
 //!
-//! One module for each question: [`plan`] what the release asks for, `state` what is stored, `step` how a candidate goes on,
-//! `sizes` how many instances each set may have, [`waiting`] what people are told.
+//! One module for each question: [`plan`] what the release asks for, `state` what is stored, `view` what a step looks at,
+//! `mend` what a damaged status means, `step` how a candidate goes on, `sizes` how many instances each set may have, `actions`
+//! what the engine has to do, [`waiting`] what people are told.
 
+mod actions;
+mod mend;
 pub mod plan;
 mod sizes;
 mod state;
 mod step;
+mod view;
 pub mod waiting;
 
 pub use plan::{Batch, Gate, RolloutPlan, Until};

@@ -129,7 +129,7 @@ impl RolloutPlan {
     /// Extra instances allowed for `replicas`; at least one where nothing else would allow progress.
     pub fn surge(&self, replicas: u32) -> u32 {
         let surge = self.max_surge.rounded_up(replicas);
-        if surge == 0 && self.unavailable(replicas) == 0 { 1 } else { surge }
+        if surge == 0 && self.unavailable(replicas).min(replicas) == 0 { 1 } else { surge }
     }
 
     /// Missing instances allowed for `replicas`.

@@ -94,6 +94,9 @@ pub struct CandidateProgress {
     /// The approval that opened the gate.
     #[serde(default)]
     pub approval: Option<Approval>,
+    /// Registrations did not go through at the last step; the deadline counts anew once they do.
+    #[serde(default)]
+    pub frozen: bool,
 }
 
 /// Why a release failed.

@@ -4,7 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::state::{CandidateProgress, InstancePhase, Phase, RegistrarHealth, Role};
+use super::step::HELD_LIMIT;
+use super::view::{View, count, plan_of};
 use crate::ids::ReleaseId;
+use crate::release::Release;
 use crate::time::{Millis, Timestamp};
 
 /// What a rollout waits for.
@@ -120,5 +124,83 @@ impl fmt::Display for WaitingOn {
                 write!(f, "frozen: instances cannot be registered ({reason}); nothing is stopped meanwhile")
             }
         }
+    }
+}
+
+impl View<'_> {
+    /// What the rollout waits for.
+    pub(super) fn waiting_on(&self) -> WaitingOn {
+        if let RegistrarHealth::Unhealthy { reason } = &self.observed.registrar {
+            return WaitingOn::Registrar { reason: reason.clone() };
+        }
+        if let (Some(set), Some(progress)) = (self.status.set(Role::Candidate), &self.status.candidate) {
+            return self.candidate_waits_on(&set.release, progress);
+        }
+        let unfinished = self.spec.target.as_ref().is_some_and(|target| {
+            self.status.outcome(&target.id).is_none() && !self.status.sets.iter().any(|set| set.release.id == target.id)
+        });
+        let leftovers = self.leftovers();
+        match self.status.set(Role::Stable) {
+            None if leftovers == 0 && !unfinished => WaitingOn::FirstRelease,
+            Some(stable) if self.available(&stable.release.id) < self.spec.replicas => {
+                WaitingOn::Stable { available: self.available(&stable.release.id), wanted: self.spec.replicas }
+            }
+            _ if leftovers > 0 => WaitingOn::Drain { instances: leftovers },
+            _ => WaitingOn::Nothing,
+        }
+    }
+
+    fn candidate_waits_on(&self, release: &Release, progress: &CandidateProgress) -> WaitingOn {
+        let plan = plan_of(release);
+        let available = self.available(&release.id);
+        let unacknowledged =
+            count(self.of(&release.id).filter(|instance| instance.phase == InstancePhase::Ready && !instance.online));
+        match progress.phase {
+            Phase::Starting if unacknowledged > 0 => WaitingOn::Online { instances: unacknowledged },
+            Phase::Starting => WaitingOn::Start {
+                release: release.id.clone(),
+                available,
+                needed: plan.first(self.spec.replicas),
+                deadline: progress.progress_at.plus(plan.progress_deadline),
+            },
+            Phase::Gate => {
+                let until = progress.since.plus(plan.gate.hold.unwrap_or_default());
+                let approved = self.spec.approvals.iter().any(|approval| approval.covers(release));
+                if plan.gate.until.is_some() && !approved {
+                    WaitingOn::Approval { release: release.id.clone(), since: progress.since }
+                } else {
+                    WaitingOn::Hold { until }
+                }
+            }
+            Phase::Progressing { batch } => WaitingOn::Batch {
+                batch: u32::try_from(batch + 1).unwrap_or(u32::MAX),
+                available,
+                needed: plan.goal(batch, self.spec.replicas).0,
+                old: self.old_running(),
+            },
+            Phase::Pausing { batch } => {
+                WaitingOn::Pause { until: progress.since.plus(plan.pause(batch).unwrap_or_default()) }
+            }
+        }
+    }
+
+    /// When to step again although nothing has happened.
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        let held = self.status.sets.iter().filter_map(|set| set.held_since).map(|since| since.plus(HELD_LIMIT)).min();
+        let candidate = match (self.status.set(Role::Candidate), &self.status.candidate) {
+            // A frozen release has no deadline, and its pauses end with the freeze.
+            (Some(set), Some(progress)) if !self.frozen() => {
+                let plan = plan_of(&set.release);
+                match progress.phase {
+                    Phase::Starting | Phase::Progressing { .. } => {
+                        Some(progress.progress_at.plus(plan.progress_deadline))
+                    }
+                    Phase::Gate => plan.gate.hold.map(|hold| progress.since.plus(hold)),
+                    Phase::Pausing { batch } => Some(progress.since.plus(plan.pause(batch).unwrap_or_default())),
+                }
+            }
+            _ => None,
+        };
+        [held, candidate].into_iter().flatten().filter(|at| *at > self.now).min()
     }
 }

@@ -1,0 +1,110 @@
+//! Every state of small worlds: I1 to I8 hold in each of them, and from each of them everything comes to rest.
+
+use barge_model::manifest::Count;
+use barge_model::rollout::step;
+
+use super::explorer::{Budget, Explorer};
+use super::fixtures::{Catalogue, plan};
+use super::world::World;
+
+struct Setting {
+    replicas: u32,
+    surge: u32,
+    unavailable: u32,
+    batches: &'static [&'static str],
+    sizes: &'static [u32],
+    /// Which releases are rollbacks; the first is stable already.
+    releases: &'static [bool],
+    budget: Budget,
+}
+
+fn check(setting: &Setting) -> usize {
+    let plan = plan(Count::Absolute(setting.surge), Count::Absolute(setting.unavailable), setting.batches);
+    let catalogue = Catalogue::new(&plan, setting.releases);
+    let mut explorer = Explorer::new(step, &catalogue, setting.sizes);
+    explorer
+        .explore(World::with_stable(&catalogue, setting.replicas), setting.budget)
+        .unwrap_or_else(|found| panic!("{found:?}"))
+}
+
+const CALM: Budget = Budget { faults: 0, ticks: 1, outages: 0, scales: 0, aborts: 1, deploys: 1 };
+/// Each release with one instance more, with one instance less, and with both.
+const LIMITS: [(u32, u32); 3] = [(1, 0), (0, 1), (1, 1)];
+
+fn check_all_limits(name: &str, setting: &Setting) -> usize {
+    let mut states = 0;
+    for (surge, unavailable) in LIMITS {
+        for batches in [&[] as &[&str], &["1"]] {
+            states += check(&Setting { surge, unavailable, batches, ..*setting });
+        }
+    }
+    println!("{name}: {states} states");
+    states
+}
+
+const ONE_RELEASE: Setting = Setting {
+    replicas: 1,
+    surge: 1,
+    unavailable: 0,
+    batches: &[],
+    sizes: &[],
+    releases: &[false, false],
+    budget: CALM,
+};
+
+#[test]
+fn one_release_with_a_fault_anywhere() {
+    for replicas in 1..=3 {
+        let budget = Budget { faults: 1, ..CALM };
+        let states = check_all_limits("one fault", &Setting { replicas, budget, ..ONE_RELEASE });
+        assert!(states > 10_000, "so few states mean that the world does nothing: {states}");
+    }
+}
+
+#[test]
+fn scaling_at_any_time() {
+    let budget = Budget { scales: 2, ..CALM };
+    check_all_limits("scaling", &Setting { replicas: 2, sizes: &[0, 1, 3], budget, ..ONE_RELEASE });
+    let budget = Budget { scales: 1, faults: 1, ..CALM };
+    check_all_limits("scaling and a fault", &Setting { replicas: 1, sizes: &[0, 2], budget, ..ONE_RELEASE });
+}
+
+#[test]
+fn the_registrar_down_at_any_time() {
+    let budget = Budget { outages: 1, faults: 1, ..CALM };
+    check_all_limits("outage", &Setting { replicas: 1, budget, ..ONE_RELEASE });
+    let budget = Budget { outages: 1, scales: 1, ..CALM };
+    check_all_limits("outage and scaling", &Setting { replicas: 2, sizes: &[1, 3], budget, ..ONE_RELEASE });
+}
+
+#[test]
+fn a_newer_release_at_any_time() {
+    let budget = Budget { deploys: 2, ..CALM };
+    let setting = Setting { replicas: 2, releases: &[false, false, false], budget, ..ONE_RELEASE };
+    check_all_limits("superseded", &setting);
+}
+
+#[test]
+fn a_rollback_at_any_time() {
+    let budget = Budget { deploys: 2, ..CALM };
+    let setting = Setting { replicas: 2, releases: &[false, false, true], budget, ..ONE_RELEASE };
+    check_all_limits("rolled back", &setting);
+    let budget = Budget { faults: 1, ..budget };
+    check_all_limits("rolled back, with a fault", &Setting { replicas: 1, budget, ..setting });
+}
+
+#[test]
+#[ignore = "takes several minutes; worth it after every change of the machine"]
+fn everything_at_once() {
+    let budget = Budget { faults: 1, ticks: 1, outages: 1, scales: 1, aborts: 1, deploys: 2 };
+    for releases in [&[false, false, false], &[false, false, true]] {
+        let setting = Setting { replicas: 1, sizes: &[0, 2, 3], releases, budget, ..ONE_RELEASE };
+        check_all_limits("everything at once", &setting);
+    }
+    let budget = Budget { faults: 2, ticks: 1, outages: 0, scales: 0, aborts: 1, deploys: 1 };
+    for replicas in 1..=3 {
+        check_all_limits("two faults", &Setting { replicas, budget, ..ONE_RELEASE });
+    }
+    let budget = Budget { faults: 1, ticks: 1, outages: 0, scales: 2, aborts: 1, deploys: 1 };
+    check_all_limits("two scales", &Setting { replicas: 2, sizes: &[0, 1, 2, 3], budget, ..ONE_RELEASE });
+}
