@@ -26,7 +26,7 @@ Examples:
   barge approve               it is good: the remaining instances follow
   barge rollback              it is not: back to the release before";
 
-/// Releases built code to instances that serve traffic: one instance, an approval, the rest.
+/// Release built code to instances that serve traffic: one instance, an approval, the rest
 #[derive(Debug, Parser)]
 #[command(name = "barge", version, help_template = HELP_TEMPLATE, max_term_width = 100)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"), subcommand_required = true, arg_required_else_help = true)]

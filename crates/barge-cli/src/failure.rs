@@ -6,6 +6,7 @@ use std::error::Error;
 use std::io;
 
 use barge_api::{ApiError, code};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// What kind of failure it is; each has an exit code and a word that stay.
@@ -73,18 +74,23 @@ Exit codes:
 
 /// Why a command did not succeed.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct Failure(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     kind: Kind,
     what: String,
     code: Option<String>,
     details: Vec<String>,
     hint: Option<String>,
+    data: serde_json::Map<String, Value>,
 }
 
 impl Failure {
     /// A failure that `what` tells in a sentence.
     pub(crate) fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), code: None, details: Vec::new(), hint: None }
+        let data = serde_json::Map::new();
+        Self(Box::new(Inner { kind, what: what.into(), code: None, details: Vec::new(), hint: None, data }))
     }
 
     /// An error and its causes.
@@ -104,48 +110,60 @@ impl Failure {
 
     /// What to run next.
     #[must_use]
-    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
     }
 
     /// What was seen, line by line.
     #[must_use]
-    pub(crate) fn details(self, details: Vec<String>) -> Self {
-        Self { details, ..self }
+    pub(crate) fn details(mut self, details: Vec<String>) -> Self {
+        self.0.details = details;
+        self
+    }
+
+    /// A document that belongs to it, for `--json`.
+    #[must_use]
+    pub(crate) fn data(mut self, name: &str, value: &impl Serialize) -> Self {
+        // What cannot be written as JSON is left out; the text says what matters.
+        if let Ok(value) = serde_json::to_value(value) {
+            self.0.data.insert(name.to_owned(), value);
+        }
+        self
     }
 
     /// The same, told as what somebody was `doing`.
     #[must_use]
-    pub(crate) fn context(self, doing: &str) -> Self {
-        let what = format!("{doing}: {}", self.what);
-        Self { what, ..self }
+    pub(crate) fn context(mut self, doing: &str) -> Self {
+        self.0.what = format!("{doing}: {}", self.0.what);
+        self
     }
 
     /// What kind it is.
     pub(crate) fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 
     /// Whether the server answered that there is no such thing.
     pub(crate) fn is_not_found(&self) -> bool {
-        self.code.as_deref() == Some(code::NOT_FOUND)
+        self.0.code.as_deref() == Some(code::NOT_FOUND)
     }
 
     /// The text for standard error; empty when there is nothing to say.
     pub(crate) fn text(&self, label: impl Fn(&str) -> String) -> String {
-        if let Kind::Program(_) = self.kind {
+        if let Kind::Program(_) = self.0.kind {
             return String::new();
         }
-        let mut text = format!("{} {}\n", label("error:"), self.what);
-        if !self.details.is_empty() {
+        let mut text = format!("{} {}\n", label("error:"), self.0.what);
+        if !self.0.details.is_empty() {
             text.push('\n');
         }
-        for line in &self.details {
+        for line in &self.0.details {
             text.push_str(line);
             text.push('\n');
         }
-        if let Some(hint) = &self.hint {
-            if !self.details.is_empty() {
+        if let Some(hint) = &self.0.hint {
+            if !self.0.details.is_empty() {
                 text.push('\n');
             }
             text.push_str(&format!("{} {hint}\n", label("hint:")));
@@ -155,14 +173,18 @@ impl Failure {
 
     /// The document for `--json`.
     pub(crate) fn json(&self) -> Value {
-        let code = self.code.as_deref().unwrap_or(self.kind.word());
-        json!({ "error": {
+        let code = self.0.code.as_deref().unwrap_or(self.0.kind.word());
+        let mut error = json!({
             "code": code,
-            "message": self.what,
-            "details": self.details,
-            "hint": self.hint,
-            "exit_code": self.kind.exit_code(),
-        }})
+            "message": self.0.what,
+            "details": self.0.details,
+            "hint": self.0.hint,
+            "exit_code": self.0.kind.exit_code(),
+        });
+        if let Some(object) = error.as_object_mut() {
+            object.extend(self.0.data.clone());
+        }
+        json!({ "error": error })
     }
 }
 
@@ -172,8 +194,8 @@ impl From<ApiError> for Failure {
             ApiError::Problem(problem) => {
                 let kind = if problem.status >= 500 { Kind::General } else { Kind::Refused };
                 let mut failure = Self::new(kind, problem.detail.clone());
-                failure.code = Some(problem.code.clone());
-                failure.hint = problem.hint.clone().or_else(|| known_hint(&problem.code).map(str::to_owned));
+                failure.0.code = Some(problem.code.clone());
+                failure.0.hint = problem.hint.clone().or_else(|| known_hint(&problem.code).map(str::to_owned));
                 failure
             }
             ApiError::Unreachable { .. } | ApiError::NotBarge { .. } => Self::from_error(Kind::Unreachable, &error)
@@ -194,6 +216,7 @@ fn known_hint(problem: &str) -> Option<&'static str> {
         code::RELEASE_UNDER_WAY => {
             Some("`barge status` shows it; `barge abort` takes it back; `barge deploy --supersede` takes its place")
         }
+        code::NOT_AT_GATE => Some("`barge status --watch` shows when its first instance runs"),
         code::RELEASE_ENDED => Some("`barge releases` shows how it ended"),
         _ => None,
     }

@@ -1,10 +1,13 @@
 //! The `barge` binary: every command that people and pipelines use, and barge-init under its own name.
 
 mod arguments;
+mod changes;
 mod commands;
 mod demo;
 mod failure;
 mod follow;
+mod page;
+mod platform;
 mod project;
 mod report;
 mod session;

@@ -66,13 +66,10 @@ async fn interruptible(command: Command, globals: &Globals) -> Result<(), Failur
     if own {
         return run(command, globals).await;
     }
-    tokio::select! {
-        result = run(command, globals) => result,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(Kind::Interrupted, "interrupted")),
-    }
+    unless_interrupted(run(command, globals)).await
 }
 
-async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
+pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Up(args) => up::run(args, globals).await,
         Command::Demo(args) => demo::run(args, globals).await,
@@ -93,5 +90,13 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Open(args) => open::run(args, globals).await,
         Command::Whoami(args) => whoami::run(args, globals).await,
         Command::Completions(args) => completions::run(args, globals),
+    }
+}
+
+/// For commands that look after Ctrl-C themselves later on: until then it ends them cleanly.
+pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        result = work => result,
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Kind::Interrupted, "interrupted")),
     }
 }

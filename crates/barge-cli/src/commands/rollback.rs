@@ -1,0 +1,64 @@
+//! `barge rollback`: back to an earlier release, at once, without a build.
+
+use barge_api::{ReleaseView, RollbackRequest};
+
+use crate::arguments::Globals;
+use crate::failure::Failure;
+use crate::follow::{Attach, Outline, conclude, follow};
+use crate::session::Target;
+use crate::terminal::{Style, Terminal};
+
+const EXAMPLES: &str = "\
+Works in every state and needs nothing of a release that fails. Its last line says how to undo it.
+
+Examples:
+  barge rollback            to the release that served before; with one on its way, that one is taken back
+  barge rollback --to 7     to release 7
+  barge releases            which ones there are";
+
+/// Go back to an earlier release
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The number or id of the release to go back to [default: the one before]
+    #[arg(long, value_name = "RELEASE")]
+    to: Option<String>,
+    /// Why; shown in the history
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    attach: Attach,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
+    let terminal = Terminal::new(globals);
+    let target = Target::open(globals, &terminal).await?;
+    let to = match &args.to {
+        Some(name) => Some(target.find_release(name).await?.id),
+        None => None,
+    };
+    let before = latest(&target).await?;
+    let request = RollbackRequest { to, reason: args.reason };
+    let key = ulid::Ulid::new().to_string();
+    let answer = target.client().rollback(&target.environment, &target.service, &request, &key).await?;
+    let undo = before.map(|view| target.command(&format!("rollback --to {}", view.number)));
+    let Some(id) = answer.release.clone() else {
+        return terminal.data(&answer, |_| answer.message.clone());
+    };
+    let activity = terminal.activity();
+    activity.line(Style::Bold, &answer.message);
+    drop(activity);
+    let release = target.release(&id).await?;
+    let outline = follow(&target, release, &args.attach, &terminal).await?;
+    conclude(&target, &Outline { undo, ..outline }, &terminal)
+}
+
+/// What runs, or is on its way, before the rollback: what to go to for undoing it.
+async fn latest(target: &Target) -> Result<Option<ReleaseView>, Failure> {
+    let status = target.status().await?;
+    match status.candidate.map(|candidate| candidate.release).or(status.stable) {
+        Some(id) => target.release(&id).await.map(Some),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,84 @@
+//! Tables: columns as wide as their widest cell, two spaces between them, nothing at the ends of lines.
+
+use crate::terminal::{Paint, Style};
+
+/// A cell.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Cell {
+    /// A cell in a style.
+    pub(crate) fn styled(style: Style, text: impl Into<String>) -> Self {
+        Self { text: text.into(), style }
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::styled(Style::Plain, text)
+    }
+}
+
+/// A table under construction.
+#[derive(Debug)]
+pub(crate) struct Table {
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// A table with these headings.
+    pub(crate) fn new(headings: &[&str]) -> Self {
+        Self { rows: vec![headings.iter().map(|heading| Cell::styled(Style::Dim, *heading)).collect()] }
+    }
+
+    /// A table without headings.
+    pub(crate) fn bare() -> Self {
+        Self { rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    /// The lines, each beginning with `indent`.
+    pub(crate) fn render(&self, paint: Paint, indent: &str) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.text.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            text.push_str(indent);
+            let last = row.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or(0);
+            for (column, cell) in row.iter().enumerate().take(last + 1) {
+                text.push_str(&paint.paint(cell.style, &cell.text));
+                if column < last {
+                    // Padding is counted without the colours.
+                    text.push_str(&" ".repeat(widths[column] - cell.text.chars().count() + 2));
+                }
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_whatever_its_colour() {
+        let mut table = Table::new(&["NAME", "STATE", ""]);
+        table.row(["a".into(), Cell::styled(Style::Green, "ready"), "".into()]);
+        table.row(["longer".into(), "x".into(), "end".into()]);
+        assert_eq!(table.render(Paint(false), "  "), "  NAME    STATE\n  a       ready\n  longer  x      end\n");
+        assert!(table.render(Paint(true), "").contains("\x1b[32mready\x1b[0m\n"));
+    }
+}
