@@ -6,10 +6,11 @@
 //!
 //! [`WantedList`]: barge_model::registration::WantedList
 
+mod audit;
 mod journal;
 mod registrar;
 pub mod targets;
 
 pub use journal::JournalError;
-pub use registrar::{Registrar, RegistrarConfig};
-pub use targets::{GatewayTarget, RegistrationTarget, TargetError};
+pub use registrar::{Registrar, RegistrarConfig, channel};
+pub use targets::{GatewayTarget, Held, RegistrationTarget, TargetError};

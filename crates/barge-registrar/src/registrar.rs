@@ -1,6 +1,6 @@
 //! The loop: wants -> intents, stored -> calls -> answers -> acknowledgements.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,10 @@ use barge_model::registration::{
 use barge_model::rollout::RegistrarHealth;
 use barge_model::{InstanceId, ServiceKey, Timestamp};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Look;
 use crate::journal::{Entry, Journal, JournalError};
 use crate::targets::RegistrationTarget;
 
@@ -31,13 +32,23 @@ pub struct RegistrarConfig {
 /// So many failed calls of one instance in a row mean that the target is down.
 const FAILURES_UNTIL_UNHEALTHY: u32 = 3;
 
+/// The way from a registrar to engines. Until the registrar has begun to work nothing is known of registrations, which is said as
+/// such: an engine that took this for "nobody is online" would start its observations anew with every restart.
+pub fn channel() -> (watch::Sender<Acknowledgements>, watch::Receiver<Acknowledgements>) {
+    let health = RegistrarHealth::Unhealthy { reason: "the registrar has not begun to work yet".to_owned() };
+    watch::channel(Acknowledgements { health, instances: BTreeMap::new() })
+}
+
 /// Registers what an engine reports.
 pub struct Registrar<T> {
-    target: Arc<T>,
-    config: RegistrarConfig,
+    pub(crate) target: Arc<T>,
+    pub(crate) config: RegistrarConfig,
     journal: Journal,
-    entries: BTreeMap<InstanceId, Entry>,
-    calls: JoinSet<(InstanceId, Call, Answer)>,
+    pub(crate) entries: BTreeMap<InstanceId, Entry>,
+    calls: JoinSet<Answer>,
+    /// What each call under way is about; kept apart from the call, which may break.
+    under_way: HashMap<Id, (InstanceId, Call)>,
+    pub(crate) audits: JoinSet<Look>,
     /// Why the journal cannot be written, while it cannot.
     journal_trouble: Option<String>,
     alarm: Option<String>,
@@ -56,6 +67,8 @@ impl<T: RegistrationTarget> Registrar<T> {
             journal,
             entries,
             calls: JoinSet::new(),
+            under_way: HashMap::new(),
+            audits: JoinSet::new(),
             journal_trouble: None,
             alarm: None,
         })
@@ -79,21 +92,25 @@ impl<T: RegistrationTarget> Registrar<T> {
             let pause = wake.unwrap_or(Duration::from_secs(3600));
             tokio::select! {
                 changed = wanted.changed() => if changed.is_err() { break },
-                Some(answered) = self.calls.join_next() => {
+                Some(answered) = self.calls.join_next_with_id() => {
                     self.take_answer(answered);
-                    while let Some(answered) = self.calls.try_join_next() {
+                    while let Some(answered) = self.calls.try_join_next_with_id() {
                         self.take_answer(answered);
                     }
                 }
+                Some(look) = self.audits.join_next() => if let Ok(look) = look { self.take_look(look) },
                 () = tokio::time::sleep(pause) => {}
-                _ = audit.tick() => self.audit(&list).await,
+                _ = audit.tick() => self.start_audit(&list),
                 () = shutdown.cancelled() => break,
             }
         }
         self.calls.shutdown().await;
+        self.audits.shutdown().await;
     }
 
     fn take_wants(&mut self, list: &WantedList) {
+        // What could not be stored is tried again in this very pass.
+        self.journal_trouble = None;
         for (key, instances) in list {
             let candidates: Vec<Candidate> = instances.iter().map(|wanted| self.candidate(wanted)).collect();
             for (wanted, want) in instances.iter().zip(wants(&candidates)) {
@@ -122,20 +139,25 @@ impl<T: RegistrationTarget> Registrar<T> {
             }
             (None, _) => return,
         };
-        if !entry.registration.want(want) {
-            return;
-        }
-        if let (Some(address), Some(Intent::Online)) = (wanted.address, entry.registration.intent) {
+        let changed = entry.registration.want(want);
+        let online = entry.registration.intent == Some(Intent::Online) && wanted.ready;
+        let moved = wanted.address.filter(|address| online && *address != entry.address);
+        if let Some(address) = moved {
             entry.address = address;
+            if !changed {
+                // The target has the old address under the generation of before.
+                entry.registration.generation += 1;
+            }
         }
-        self.store(&wanted.id, entry);
+        if changed || moved.is_some() {
+            self.store(&wanted.id, entry);
+        }
     }
 
     /// Stores an intent, and only then lets it be acted on (R3).
-    fn store(&mut self, id: &InstanceId, entry: Entry) {
+    pub(crate) fn store(&mut self, id: &InstanceId, entry: Entry) {
         match self.journal.store(id, &entry) {
             Ok(()) => {
-                self.journal_trouble = None;
                 self.entries.insert(id.clone(), entry);
             }
             Err(error) => {
@@ -158,11 +180,13 @@ impl<T: RegistrationTarget> Registrar<T> {
             .iter()
             .filter(|id| self.entries.get(*id).is_some_and(|e| e.registration.intent != Some(Intent::Terminal)))
             .collect();
-        self.alarm = None;
+        let before = self.alarm.take();
         if unasked.len() > 1 && unasked.len() * 2 > self.entries.len() {
             let alarm =
                 format!("{} of {} instances vanished at once; none is removed", unasked.len(), self.entries.len());
-            tracing::error!("{alarm}");
+            if before.as_ref() != Some(&alarm) {
+                tracing::error!("{alarm}");
+            }
             self.alarm = Some(alarm);
             return;
         }
@@ -192,10 +216,12 @@ impl<T: RegistrationTarget> Registrar<T> {
                 let (target, id, key, address) =
                     (Arc::clone(&self.target), id.clone(), entry.key.clone(), entry.address);
                 let limit = self.config.call_limit;
-                self.calls.spawn(async move {
+                let about = (id.clone(), call);
+                let handle = self.calls.spawn(async move {
                     let answer = tokio::time::timeout(limit, target.put(&key, &id, address, call)).await;
-                    (id, call, answer.unwrap_or(Answer::Failed))
+                    answer.unwrap_or(Answer::Failed)
                 });
+                self.under_way.insert(handle.id(), about);
             } else if entry.registration.in_flight.is_none() && entry.registration.retry_at > now {
                 let left = entry.registration.retry_at.since(now).as_duration();
                 wake = Some(wake.map_or(left, |wake| wake.min(left)));
@@ -204,31 +230,16 @@ impl<T: RegistrationTarget> Registrar<T> {
         wake
     }
 
-    fn take_answer(&mut self, answered: Result<(InstanceId, Call, Answer), tokio::task::JoinError>) {
-        let Ok((id, call, answer)) = answered else { return };
+    fn take_answer(&mut self, answered: Result<(Id, Answer), JoinError>) {
+        // A call that broke is one that failed.
+        let (task, answer) = answered.unwrap_or_else(|error| (error.id(), Answer::Failed));
+        let Some((id, call)) = self.under_way.remove(&task) else { return };
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if entry.registration.answered(call, answer, now()) {
             let entry = entry.clone();
             // An answer that cannot be stored is still true; after a restart the call is made again, which does no harm.
             if let Err(error) = self.journal.store(&id, &entry) {
                 tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "an answer could not be stored");
-            }
-        }
-    }
-
-    async fn audit(&mut self, list: &WantedList) {
-        for key in list.keys() {
-            let listed = match tokio::time::timeout(self.config.call_limit, self.target.list(key)).await {
-                Ok(Ok(listed)) => listed,
-                // A list that failed says nothing (R4).
-                Ok(Err(_)) | Err(_) => continue,
-            };
-            let mut by_id: BTreeMap<InstanceId, (u64, Intent)> =
-                listed.into_iter().map(|(id, generation, state)| (id, (generation, state))).collect();
-            for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.key == *key) {
-                if entry.registration.audited(by_id.remove(id)) {
-                    tracing::warn!(%key, instance = %id, "the target's list differed from the intent; telling it again");
-                }
             }
         }
     }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use barge_gateway::{Put, PutError, Table};
-use barge_model::registration::{Answer, Call, Intent};
+use barge_model::registration::{Answer, Call};
 use barge_model::{InstanceId, ServiceKey};
 
-use super::{RegistrationTarget, TargetError};
+use super::{Held, RegistrationTarget, TargetError};
 
 /// Registers in a gateway's table.
 #[derive(Debug, Clone)]
@@ -39,8 +39,9 @@ impl RegistrationTarget for GatewayTarget {
         }
     }
 
-    async fn list(&self, key: &ServiceKey) -> Result<Vec<(InstanceId, u64, Intent)>, TargetError> {
+    async fn list(&self, key: &ServiceKey) -> Result<BTreeMap<InstanceId, Held>, TargetError> {
         let (_, list) = self.table.list(key);
-        Ok(list.into_iter().map(|listed| (listed.uid, listed.put.generation, listed.put.state)).collect())
+        let held = |put: Put| Held { address: put.address, generation: put.generation, state: put.state };
+        Ok(list.into_iter().map(|listed| (listed.uid, held(listed.put))).collect())
     }
 }

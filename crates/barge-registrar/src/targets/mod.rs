@@ -2,6 +2,9 @@
 
 mod gateway;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use async_trait::async_trait;
 use barge_model::registration::{Answer, Call, Intent};
 use barge_model::{InstanceId, ServiceKey};
@@ -13,12 +16,24 @@ pub use gateway::GatewayTarget;
 #[error("{0}")]
 pub struct TargetError(pub String);
 
+/// One instance as a target really holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Where it is said to answer.
+    pub address: SocketAddr,
+    /// The generation of the registration.
+    pub generation: u64,
+    /// What it is to the target.
+    pub state: Intent,
+}
+
 /// A traffic target.
 #[async_trait]
 pub trait RegistrationTarget: Send + Sync + 'static {
     /// Tells the target of one instance.
-    async fn put(&self, key: &ServiceKey, id: &InstanceId, address: std::net::SocketAddr, call: Call) -> Answer;
+    async fn put(&self, key: &ServiceKey, id: &InstanceId, address: SocketAddr, call: Call) -> Answer;
 
-    /// What the target really holds for a service: generation and state by instance.
-    async fn list(&self, key: &ServiceKey) -> Result<Vec<(InstanceId, u64, Intent)>, TargetError>;
+    /// What the target really holds for a service, by instance. Where a target serves several registrars, each is shown its own
+    /// instances alone: what nobody here knows is taken back.
+    async fn list(&self, key: &ServiceKey) -> Result<BTreeMap<InstanceId, Held>, TargetError>;
 }

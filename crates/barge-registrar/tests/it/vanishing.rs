@@ -1,0 +1,63 @@
+//! Instances that the engine does not list any more (R4).
+
+use barge_model::registration::Intent::{Online, Terminal};
+
+use crate::support::{Bench, key, ready};
+
+async fn four_online() -> Bench<crate::support::Fake> {
+    let mut bench = Bench::fake();
+    bench.want((1..=4).map(ready));
+    for number in 1..=4 {
+        bench.wait_online(number).await;
+    }
+    bench
+}
+
+#[tokio::test]
+async fn an_instance_that_vanished_is_taken_back() {
+    let mut bench = four_online().await;
+    bench.want((2..=4).map(ready));
+    bench.wait_target(1, Terminal).await;
+    bench.settle(90).await;
+    assert_eq!(bench.target.state(2), Some(Online));
+    bench.wait_healthy().await;
+    bench.check();
+}
+
+#[tokio::test]
+async fn many_that_vanish_at_once_raise_an_alarm_and_stay() {
+    let mut bench = four_online().await;
+    bench.want([ready(1)]);
+    bench.wait_unhealthy("3 of 4 instances vanished at once").await;
+    bench.restart().await;
+    bench.wait_unhealthy("vanished at once").await;
+    for number in 1..=4 {
+        assert_eq!(bench.target.calls(number), [Online]);
+        assert!(bench.acknowledged(number).is_some_and(|seen| seen.online));
+    }
+    // They were there all the time.
+    bench.want((1..=4).map(ready));
+    bench.wait_healthy().await;
+    bench.check();
+}
+
+#[tokio::test]
+async fn an_empty_list_of_a_service_is_many_at_once() {
+    let mut bench = four_online().await;
+    bench.want([]);
+    bench.wait_unhealthy("4 of 4 instances vanished at once").await;
+    assert_eq!(bench.target.state(1), Some(Online));
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_listed_is_not_complete_and_says_nothing() {
+    let mut bench = four_online().await;
+    bench.wanted.send_modify(|wanted| {
+        wanted.remove(&key());
+    });
+    bench.settle(90).await;
+    bench.wait_healthy().await;
+    for number in 1..=4 {
+        assert_eq!(bench.target.calls(number), [Online]);
+    }
+}
