@@ -27,44 +27,76 @@ impl Storage {
     /// # Errors
     /// A directory cannot be read or a file not be removed.
     pub fn collect(&self, keep: &BTreeSet<String>, grace: Duration) -> Result<Collected, StorageError> {
+        let _collecting = self.collecting();
         let mut collected = Collected::default();
         let mut named: BTreeSet<String> = BTreeSet::new();
         let mut repositories = Vec::new();
         find_repositories(&self.root().join("repositories"), &mut repositories)?;
         for repository in &repositories {
-            let tagged: BTreeSet<String> =
-                list(&repository.join("tags"))?.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
-            for manifest in list(&repository.join("manifests"))? {
-                let hex = file_name(&manifest);
-                let digest = format!("sha256:{hex}");
-                let needed = tagged.contains(&digest) || keep.contains(&digest) || young(&manifest, grace);
-                if needed {
-                    named.extend(names(&self.blob_path(&hex)));
-                    named.insert(hex);
-                } else {
-                    std::fs::remove_file(&manifest).map_err(io("remove", &manifest))?;
-                    collected.manifests += 1;
-                }
-            }
+            collected.manifests += self.collect_manifests(repository, keep, grace, &mut named)?;
         }
         for blob in list(&self.root().join("blobs"))? {
-            if !named.contains(&file_name(&blob)) && !young(&blob, grace) {
-                collected.bytes += std::fs::metadata(&blob).map(|meta| meta.len()).unwrap_or_default();
-                std::fs::remove_file(&blob).map_err(io("remove", &blob))?;
+            let name = file_name(&blob);
+            if !named.contains(&name) && !young(&blob, grace) {
+                collected.bytes += self.remove_counted(&blob)?;
                 collected.blobs += 1;
                 for repository in &repositories {
                     // Not every repository has every blob.
-                    let _ = std::fs::remove_file(repository.join("layers").join(file_name(&blob)));
+                    let _ = std::fs::remove_file(repository.join("layers").join(&name));
                 }
             }
         }
         for upload in list(&self.root().join("uploads"))? {
             if !young(&upload, grace) {
-                std::fs::remove_file(&upload).map_err(io("remove", &upload))?;
+                self.remove_counted(&upload)?;
                 collected.uploads += 1;
             }
         }
         Ok(collected)
+    }
+
+    /// Removes what a repository does not need of its manifests, and adds what the others name to `named`.
+    fn collect_manifests(
+        &self,
+        repository: &Path,
+        keep: &BTreeSet<String>,
+        grace: Duration,
+        named: &mut BTreeSet<String>,
+    ) -> Result<usize, StorageError> {
+        let mut wanted = BTreeSet::new();
+        for tag in list(&repository.join("tags"))? {
+            // A tag that cannot be read stops the collection: its image would be removed.
+            wanted.insert(std::fs::read_to_string(&tag).map_err(io("read", &tag))?);
+        }
+        let mut rest = Vec::new();
+        let mut needed = Vec::new();
+        for manifest in list(&repository.join("manifests"))? {
+            let digest = format!("sha256:{}", file_name(&manifest));
+            let is_needed = wanted.contains(&digest) || keep.contains(&digest) || young(&manifest, grace);
+            if is_needed { needed.push(file_name(&manifest)) } else { rest.push(manifest) }
+        }
+        // An index names manifests, which name blobs.
+        while let Some(hex) = needed.pop() {
+            for name in names(&self.blob_path(&hex)) {
+                if let Some(at) = rest.iter().position(|manifest| file_name(manifest) == name) {
+                    rest.swap_remove(at);
+                    needed.push(name.clone());
+                }
+                named.insert(name);
+            }
+            named.insert(hex);
+        }
+        for manifest in &rest {
+            std::fs::remove_file(manifest).map_err(io("remove", manifest))?;
+        }
+        Ok(rest.len())
+    }
+
+    fn remove_counted(&self, path: &Path) -> Result<u64, StorageError> {
+        let size = std::fs::metadata(path).map(|meta| meta.len()).unwrap_or_default();
+        std::fs::remove_file(path).map_err(io("remove", path))?;
+        self.space().give_back(size);
+        Ok(size)
     }
 }
 
@@ -110,6 +142,7 @@ fn young(path: &Path, grace: Duration) -> bool {
 /// Every digest that a manifest mentions, without `sha256:`.
 fn names(manifest: &Path) -> Vec<String> {
     let Ok(bytes) = std::fs::read(manifest) else { return Vec::new() };
+    // Searched as text: whatever kind of manifest it is, what it may need is kept.
     let text = String::from_utf8_lossy(&bytes);
     text.split("sha256:").skip(1).filter_map(|rest| rest.get(..64)).map(str::to_owned).collect()
 }

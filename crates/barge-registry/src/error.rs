@@ -28,6 +28,12 @@ pub enum StorageError {
     /// There is no such upload.
     #[error("upload {0} is not under way")]
     UploadUnknown(String),
+    /// Another request is working on the upload.
+    #[error("another request is working on upload {0}")]
+    UploadBusy(String),
+    /// There is no such repository.
+    #[error("repository {0} is not here")]
+    NameUnknown(String),
     /// What came does not have the digest that was named.
     #[error("the content has digest {actual}, not {named}")]
     DigestMismatch {
@@ -36,9 +42,12 @@ pub enum StorageError {
         /// The digest of what came.
         actual: String,
     },
-    /// A name, tag or digest that the specification does not allow.
-    #[error("{0:?} is not a valid repository name, tag or digest")]
+    /// A name or tag that the specification does not allow.
+    #[error("{0:?} is not a valid repository name or tag")]
     InvalidName(String),
+    /// A digest that is none, or of another kind than SHA-256.
+    #[error("{0:?} is not a SHA-256 digest")]
+    InvalidDigest(String),
     /// A manifest that cannot be used.
     #[error("the manifest is not valid: {0}")]
     ManifestInvalid(String),
@@ -50,8 +59,8 @@ pub enum StorageError {
         /// Where the piece claims to start.
         start: u64,
     },
-    /// The connection ended in the middle of a body.
-    #[error("the content ended early: {0}")]
+    /// The connection ended in the middle of a piece, or the piece does not say what it is.
+    #[error("the upload's piece cannot be taken: {0}")]
     Broken(String),
     /// The registry's limit of space is reached.
     #[error("the registry is full: its limit is {limit} bytes")]
@@ -69,8 +78,11 @@ impl StorageError {
             StorageError::BlobUnknown(_) => (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"),
             StorageError::ManifestUnknown(_) => (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"),
             StorageError::UploadUnknown(_) => (StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
+            StorageError::UploadBusy(_) => (StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID"),
+            StorageError::NameUnknown(_) => (StatusCode::NOT_FOUND, "NAME_UNKNOWN"),
             StorageError::DigestMismatch { .. } => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
             StorageError::InvalidName(_) => (StatusCode::BAD_REQUEST, "NAME_INVALID"),
+            StorageError::InvalidDigest(_) => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
             StorageError::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
             StorageError::Range { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID"),
             StorageError::Broken(_) => (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),

@@ -8,6 +8,7 @@ mod collect;
 mod error;
 mod name;
 mod routes;
+mod space;
 mod storage;
 mod upload;
 

@@ -24,8 +24,8 @@ pub(crate) fn tag(name: &str) -> Result<&str, StorageError> {
 /// The hexadecimal part of a SHA-256 digest.
 pub(crate) fn digest(name: &str) -> Result<&str, StorageError> {
     let hex = name.strip_prefix("sha256:").unwrap_or_default();
-    check(name, hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))?;
-    Ok(hex)
+    let good = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if good { Ok(hex) } else { Err(StorageError::InvalidDigest(name.chars().take(100).collect())) }
 }
 
 fn check(name: &str, good: bool) -> Result<&str, StorageError> {

@@ -9,12 +9,14 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 use crate::error::StorageError;
 use crate::storage::{MAX_MANIFEST, Storage, io};
 
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const UPLOAD: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
 /// Who may do what: given the request's bearer or basic password, says whether it may read or write.
@@ -85,11 +87,10 @@ async fn dispatch(State(registry): State<Registry>, request: Request) -> Respons
 
 async fn answer(storage: &Storage, target: Target<'_>, parts: &Parts, body: Body) -> Result<Response, StorageError> {
     match (&parts.method, target) {
-        (&Method::GET | &Method::HEAD, Target::Base) => Ok(Json(serde_json::json!({})).into_response()),
-        (&Method::GET, Target::Tags(name)) => {
-            let tags = storage.tags(name)?;
-            Ok(Json(serde_json::json!({ "name": name, "tags": tags })).into_response())
+        (&Method::GET | &Method::HEAD, Target::Base) => {
+            Ok(([(API_VERSION, "registry/2.0")], Json(serde_json::json!({}))).into_response())
         }
+        (&Method::GET, Target::Tags(name)) => list_tags(storage, name, parts),
         (&Method::GET | &Method::HEAD, Target::Manifest(name, reference)) => {
             let (bytes, media_type, digest) = storage.manifest(name, reference)?;
             Ok(([(header::CONTENT_TYPE, media_type), (DIGEST, digest)], bytes).into_response())
@@ -101,17 +102,22 @@ async fn answer(storage: &Storage, target: Target<'_>, parts: &Parts, body: Body
             storage.delete_manifest(name, reference)?;
             Ok(StatusCode::ACCEPTED.into_response())
         }
-        (&Method::GET | &Method::HEAD, Target::Blob(name, digest)) => {
-            get_blob(storage, name, digest, parts.method == Method::HEAD).await
+        (&Method::HEAD, Target::Blob(name, digest)) => {
+            let (_, size) = storage.blob_wanted(name, digest)?;
+            Ok((blob_headers(digest, size), Body::empty()).into_response())
         }
+        (&Method::GET, Target::Blob(name, digest)) => get_blob(storage, name, digest, &parts.headers).await,
         (&Method::POST, Target::Uploads(name)) => begin_upload(storage, name, parts, body).await,
         (&Method::PATCH, Target::Upload(name, id)) => {
-            let size = storage.append(id, content_start(&parts.headers), body).await?;
+            crate::name::repository(name)?;
+            let size = storage.append(id, content_start(&parts.headers)?, body).await?;
             Ok(upload_answer(StatusCode::ACCEPTED, name, id, size))
         }
         (&Method::PUT, Target::Upload(name, id)) => {
             let digest = query(parts, "digest").unwrap_or_default();
-            storage.append(id, content_start(&parts.headers), body).await?;
+            crate::name::digest(&digest)?;
+            crate::name::repository(name)?;
+            storage.append(id, content_start(&parts.headers)?, body).await?;
             storage.finish_upload(name, id, &digest).await?;
             Ok(created(format!("/v2/{name}/blobs/{digest}"), digest))
         }
@@ -140,18 +146,66 @@ async fn put_manifest(
     Ok(created(format!("/v2/{name}/manifests/{digest}"), digest))
 }
 
-async fn get_blob(storage: &Storage, name: &str, digest: &str, head: bool) -> Result<Response, StorageError> {
+async fn get_blob(storage: &Storage, name: &str, digest: &str, headers: &HeaderMap) -> Result<Response, StorageError> {
     let (path, size) = storage.blob(name, digest)?;
-    let headers = [
-        (header::CONTENT_LENGTH, size.to_string()),
+    let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).and_then(|text| range(text, size));
+    let mut file = tokio::fs::File::open(&path).await.map_err(io("read", &path))?;
+    let body = |file| Body::from_stream(ReaderStream::with_capacity(file, 128 * 1024));
+    let (start, end) = match range {
+        None => return Ok((blob_headers(digest, size), body(file.take(size))).into_response()),
+        Some(None) => {
+            let headers = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, headers).into_response());
+        }
+        Some(Some(range)) => range,
+    };
+    file.seek(std::io::SeekFrom::Start(start)).await.map_err(io("read", &path))?;
+    let length = end - start + 1;
+    let range = [(header::CONTENT_RANGE, format!("bytes {start}-{end}/{size}"))];
+    Ok((StatusCode::PARTIAL_CONTENT, blob_headers(digest, length), range, body(file.take(length))).into_response())
+}
+
+fn blob_headers(digest: &str, length: u64) -> [(HeaderName, String); 4] {
+    [
+        (header::CONTENT_LENGTH, length.to_string()),
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::ACCEPT_RANGES, "bytes".to_owned()),
         (DIGEST, digest.to_owned()),
-    ];
-    if head {
-        return Ok((headers, Body::empty()).into_response());
+    ]
+}
+
+/// The first and last byte that a Range header asks for: none where it is not understood and so not heeded (RFC 9110, 14.2), and
+/// `Some(None)` where there is no such part. Pulls are continued with one open range; lists of ranges are not heeded.
+fn range(text: &str, size: u64) -> Option<Option<(u64, u64)>> {
+    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    if first.is_empty() {
+        let count: u64 = last.parse().ok()?;
+        return Some((count > 0 && size > 0).then(|| (size.saturating_sub(count), size - 1)));
     }
-    let file = tokio::fs::File::open(&path).await.map_err(io("read", &path))?;
-    Ok((headers, Body::from_stream(ReaderStream::with_capacity(file, 128 * 1024))).into_response())
+    let first: u64 = first.parse().ok()?;
+    let last = if last.is_empty() { u64::MAX } else { last.parse().ok()? };
+    if last < first {
+        return None;
+    }
+    Some((first < size).then(|| (first, last.min(size - 1))))
+}
+
+/// The tags, page by page where `n` asks for that.
+fn list_tags(storage: &Storage, name: &str, parts: &Parts) -> Result<Response, StorageError> {
+    let mut tags = storage.tags(name)?;
+    if let Some(last) = query(parts, "last") {
+        tags.retain(|tag| *tag > last);
+    }
+    let count = query(parts, "n").and_then(|n| n.parse::<usize>().ok());
+    let more = count.is_some_and(|count| tags.len() > count);
+    tags.truncate(count.unwrap_or(usize::MAX));
+    let next = tags.last().filter(|_| more).zip(count);
+    let next = next.map(|(last, n)| format!("</v2/{name}/tags/list?n={n}&last={last}>; rel=\"next\""));
+    let mut response = Json(serde_json::json!({ "name": name, "tags": tags })).into_response();
+    if let Some(next) = next.and_then(|next| next.parse().ok()) {
+        response.headers_mut().insert(header::LINK, next);
+    }
+    Ok(response)
 }
 
 async fn begin_upload(storage: &Storage, name: &str, parts: &Parts, body: Body) -> Result<Response, StorageError> {
@@ -183,9 +237,12 @@ fn upload_answer(status: StatusCode, name: &str, id: &str, size: u64) -> Respons
     (status, headers).into_response()
 }
 
-fn content_start(headers: &HeaderMap) -> Option<u64> {
-    let range = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
-    range.trim_start_matches("bytes ").split('-').next()?.parse().ok()
+/// Where a piece says that it starts, as `START-END`.
+fn content_start(headers: &HeaderMap) -> Result<Option<u64>, StorageError> {
+    let Some(range) = headers.get(header::CONTENT_RANGE) else { return Ok(None) };
+    let text = range.to_str().unwrap_or_default();
+    let start = text.trim_start_matches("bytes ").split_once('-').and_then(|(start, _)| start.parse().ok());
+    start.map(Some).ok_or_else(|| StorageError::Broken(format!("Content-Range {text:?} is not START-END")))
 }
 
 fn query(parts: &Parts, name: &str) -> Option<String> {

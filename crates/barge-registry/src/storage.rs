@@ -5,20 +5,27 @@
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::collect;
 use crate::error::StorageError;
 use crate::name;
+use crate::space::Space;
+use crate::upload::Busy;
 
 /// The largest manifest that is taken, in bytes (distribution specification, "Pushing manifests").
 pub(crate) const MAX_MANIFEST: usize = 4 * 1024 * 1024;
 
-/// A registry's directory.
+/// A registry's directory. Clones share it; nobody else may write to it.
 #[derive(Debug, Clone)]
 pub struct Storage {
     root: PathBuf,
-    limit: u64,
+    space: Space,
+    busy: Busy,
+    collecting: Arc<RwLock<()>>,
 }
 
 impl Storage {
@@ -30,15 +37,30 @@ impl Storage {
         for part in ["blobs", "uploads", "repositories"] {
             make_directory(&root.join(part))?;
         }
-        Ok(Self { root, limit })
+        let space = Space::new(collect::size_on_disk(&root), limit);
+        Ok(Self { root, space, busy: Busy::default(), collecting: Arc::default() })
     }
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit
+    pub(crate) fn space(&self) -> &Space {
+        &self.space
+    }
+
+    pub(crate) fn busy(&self) -> &Busy {
+        &self.busy
+    }
+
+    /// Held by whoever joins blobs to names, so that no collection comes between its look at a blob and its mention of it.
+    fn joining(&self) -> RwLockReadGuard<'_, ()> {
+        self.collecting.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held by a collection.
+    pub(crate) fn collecting(&self) -> RwLockWriteGuard<'_, ()> {
+        self.collecting.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn blob_path(&self, hex: &str) -> PathBuf {
@@ -65,16 +87,37 @@ impl Storage {
         }
     }
 
+    /// As `blob`, for a client that will name the blob in a manifest soon: it counts as young again, so that no collection takes it
+    /// away meanwhile.
+    pub(crate) fn blob_wanted(&self, repository: &str, digest: &str) -> Result<(PathBuf, u64), StorageError> {
+        let _joining = self.joining();
+        let (path, size) = self.blob(repository, digest)?;
+        let file = std::fs::File::options().append(true).open(&path).map_err(io("touch", &path))?;
+        file.set_modified(SystemTime::now()).map_err(io("touch", &path))?;
+        Ok((path, size))
+    }
+
     /// Lets `repository` have a blob that is here already, if it is.
     pub(crate) fn mount(&self, repository: &str, from: &str, digest: &str) -> Result<bool, StorageError> {
-        if self.blob(from, digest).is_err() {
+        if self.blob_wanted(from, digest).is_err() {
             return Ok(false);
         }
+        let _joining = self.joining();
         self.link_blob(repository, name::digest(digest)?)?;
         Ok(true)
     }
 
-    pub(crate) fn link_blob(&self, repository: &str, hex: &str) -> Result<(), StorageError> {
+    /// Makes a blob of the file at `path`, whose digest was checked, and gives it to `repository`.
+    pub(crate) fn take_in(&self, repository: &str, path: &Path, hex: &str) -> Result<(), StorageError> {
+        let _joining = self.joining();
+        let blob = self.blob_path(hex);
+        let replaced = std::fs::metadata(&blob).map(|meta| meta.len());
+        std::fs::rename(path, &blob).map_err(io("write", &blob))?;
+        self.space.give_back(replaced.unwrap_or(0));
+        self.link_blob(repository, hex)
+    }
+
+    fn link_blob(&self, repository: &str, hex: &str) -> Result<(), StorageError> {
         let directory = self.repository(repository)?.join("layers");
         make_directory(&directory)?;
         write_file(&directory.join(hex), b"")
@@ -117,8 +160,13 @@ impl Storage {
         if tag.is_none() && name::digest(reference)? != hex {
             return Err(StorageError::DigestMismatch { named: reference.to_owned(), actual: digest });
         }
-        self.check_manifest(repository, media_type, bytes)?;
-        write_file(&self.blob_path(&hex), bytes)?;
+        let _joining = self.joining();
+        let media_type = self.check_manifest(repository, media_type, bytes)?;
+        let blob = self.blob_path(&hex);
+        if !blob.exists() {
+            self.space.take(bytes.len() as u64)?;
+            write_file(&blob, bytes).inspect_err(|_| self.space.give_back(bytes.len() as u64))?;
+        }
         make_directory(&directory.join("manifests"))?;
         write_file(&directory.join("manifests").join(&hex), media_type.as_bytes())?;
         if let Some(tag) = tag {
@@ -128,14 +176,18 @@ impl Storage {
         Ok(digest)
     }
 
-    fn check_manifest(&self, repository: &str, media_type: &str, bytes: &[u8]) -> Result<(), StorageError> {
+    /// Checks that a manifest agrees with what was said of it and that its parts are here; the result is its media type.
+    fn check_manifest(&self, repository: &str, media_type: &str, bytes: &[u8]) -> Result<String, StorageError> {
         let invalid = |text: String| StorageError::ManifestInvalid(text);
         let document: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
-        if let Some(own) = document.get("mediaType").and_then(|value| value.as_str())
-            && own != media_type
-        {
-            return Err(invalid(format!("its mediaType is {own}, its Content-Type {media_type}")));
-        }
+        let media_type = match document.get("mediaType").and_then(|value| value.as_str()) {
+            Some(own) if media_type.is_empty() || own == media_type => own,
+            Some(own) => return Err(invalid(format!("its mediaType is {own}, its Content-Type {media_type}"))),
+            None if media_type.is_empty() => {
+                return Err(invalid("it has neither mediaType nor Content-Type".to_owned()));
+            }
+            None => media_type,
+        };
         let digest_of = |value: &serde_json::Value| value.get("digest").and_then(|d| d.as_str()).map(str::to_owned);
         let layers = document.get("layers").and_then(|value| value.as_array()).cloned().unwrap_or_default();
         for part in document.get("config").into_iter().chain(&layers).filter_map(digest_of) {
@@ -146,13 +198,17 @@ impl Storage {
             self.manifest(repository, &child)
                 .map_err(|_| invalid(format!("it names {child}, which was not pushed")))?;
         }
-        Ok(())
+        Ok(media_type.to_owned())
     }
 
     /// The tags of a repository, sorted.
     pub(crate) fn tags(&self, repository: &str) -> Result<Vec<String>, StorageError> {
-        let path = self.repository(repository)?.join("tags");
-        let unknown = || StorageError::ManifestUnknown(repository.to_owned());
+        let directory = self.repository(repository)?;
+        let path = directory.join("tags");
+        if directory.exists() && !path.exists() {
+            return Ok(Vec::new());
+        }
+        let unknown = || StorageError::NameUnknown(repository.to_owned());
         let entries = std::fs::read_dir(&path).map_err(|source| missing(source, "list", &path, unknown))?;
         let mut tags: Vec<String> = entries
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())

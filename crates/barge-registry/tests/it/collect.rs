@@ -1,0 +1,98 @@
+//! Garbage collection keeps what is named and what is young, and nothing else.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use barge_registry::Collected;
+use serde_json::json;
+
+use crate::support::{INDEX, Registry, digest};
+
+const NONE: Duration = Duration::ZERO;
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn has(registry: &Registry, path: &str) -> bool {
+    registry.call("HEAD", path, &[], Body::empty()).await.status == StatusCode::OK
+}
+
+#[tokio::test]
+async fn what_a_tag_or_a_release_names_stays_and_the_rest_goes() {
+    let registry = Registry::new();
+    let tagged = registry.image("a", "latest", "tagged").await;
+    let released = registry.image("a", "", "released").await;
+    let forgotten = registry.image("b", "", "forgotten").await;
+    registry.blob("a", "never named").await;
+    registry.begin("a").await;
+    let keep = BTreeSet::from([released.clone()]);
+    assert_eq!(registry.storage.collect(&keep, HOUR).unwrap(), Collected::default(), "all of it is young");
+    let collected = registry.storage.collect(&keep, NONE).unwrap();
+    // Of b's image the manifest and the layer go; the config is named by the others as well.
+    assert_eq!((collected.manifests, collected.blobs, collected.uploads), (1, 3, 1));
+    assert!(collected.bytes > "never namedforgotten".len() as u64);
+    for (path, there) in [
+        (format!("/v2/a/manifests/{tagged}"), true),
+        ("/v2/a/manifests/latest".to_owned(), true),
+        (format!("/v2/a/manifests/{released}"), true),
+        (format!("/v2/a/blobs/{}", digest(b"tagged")), true),
+        (format!("/v2/a/blobs/{}", digest(b"released")), true),
+        (format!("/v2/a/blobs/{}", digest(b"{}")), true),
+        (format!("/v2/b/manifests/{forgotten}"), false),
+        (format!("/v2/b/blobs/{}", digest(b"forgotten")), false),
+        (format!("/v2/a/blobs/{}", digest(b"never named")), false),
+    ] {
+        assert_eq!(has(&registry, &path).await, there, "{path}");
+    }
+    assert_eq!(registry.storage.collect(&keep, NONE).unwrap(), Collected::default());
+    // What is gone can be pushed again.
+    assert_eq!(registry.image("b", "", "forgotten").await, forgotten);
+}
+
+#[tokio::test]
+async fn a_tagged_index_keeps_the_manifests_that_it_names() {
+    let registry = Registry::new();
+    let child = registry.image("a", "", "layer").await;
+    let entry = json!({ "mediaType": crate::support::MANIFEST, "digest": child, "size": 1 });
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry] }).to_string();
+    let answer = registry.call("PUT", "/v2/a/manifests/all", &[("content-type", INDEX)], index).await;
+    assert_eq!(answer.status, StatusCode::CREATED);
+    assert_eq!(registry.storage.collect(&BTreeSet::new(), NONE).unwrap(), Collected::default());
+    assert!(has(&registry, &format!("/v2/a/manifests/{child}")).await);
+    assert!(has(&registry, &format!("/v2/a/blobs/{}", digest(b"layer"))).await);
+}
+
+#[tokio::test]
+async fn a_collection_makes_room() {
+    let registry = Registry::with_limit(100);
+    registry.blob("a", &"x".repeat(90)).await;
+    let location = registry.begin("a").await;
+    assert_eq!(registry.call("PATCH", &location, &[], "y".repeat(20)).await.status, StatusCode::INSUFFICIENT_STORAGE);
+    assert_eq!(registry.storage.collect(&BTreeSet::new(), NONE).unwrap().bytes, 90);
+    registry.blob("a", &"y".repeat(90)).await;
+}
+
+/// Makes a file look as if it had been written two hours ago.
+fn age(path: &std::path::Path) {
+    let file = std::fs::File::options().append(true).open(path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - 2 * HOUR).unwrap();
+}
+
+#[tokio::test]
+async fn an_old_blob_that_a_push_has_just_asked_for_or_mounted_is_young_again() {
+    for ask in ["HEAD", "mount", "nothing"] {
+        let registry = Registry::new();
+        let blob = registry.blob("a", "layer").await;
+        age(&registry.directory.path().join("registry/blobs").join(&blob[7..]));
+        match ask {
+            "HEAD" => assert!(has(&registry, &format!("/v2/a/blobs/{blob}")).await),
+            "mount" => {
+                let path = format!("/v2/b/blobs/uploads/?mount={blob}&from=a");
+                assert_eq!(registry.call("POST", &path, &[], "").await.status, StatusCode::CREATED);
+            }
+            _ => {}
+        }
+        let gone = registry.storage.collect(&BTreeSet::new(), HOUR).unwrap().blobs;
+        assert_eq!(gone, usize::from(ask == "nothing"), "{ask}");
+    }
+}

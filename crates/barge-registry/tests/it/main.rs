@@ -1,0 +1,12 @@
+//! Tests of the embedded registry.
+
+// Tests say what they expect by panicking; helper functions outside of #[test] are tests as well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod access;
+mod blobs;
+mod collect;
+mod manifests;
+mod peer;
+mod support;
+mod uploads;
