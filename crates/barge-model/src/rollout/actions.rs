@@ -37,7 +37,7 @@ fn scale(set: &InstanceSet, target: u32) -> Action {
 fn target_now(view: &View<'_>, set: &InstanceSet, spare: &mut u32) -> Option<u32> {
     let live = count(view.of(&set.release.id).filter(|instance| is_live(instance)));
     if view.frozen() {
-        // A decision from before the freeze may still ask for fewer instances (R5), and what is defunct never grows.
+        // A decision from before the freeze may still ask for fewer instances (R5).
         return (live < set.target && set.role != Role::Defunct).then_some(set.target);
     }
     let available = view.available(&set.release.id);

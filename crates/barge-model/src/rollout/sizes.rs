@@ -29,15 +29,17 @@ pub(super) fn apply(spec: &RolloutSpec, status: &mut RolloutStatus, observed: &O
         if !frozen {
             status.sets.iter_mut().for_each(|set| set.target = 0);
         }
-        return Bounds { floor: 0, strangers_may_go: if replicas == 0 { u32::MAX } else { 0 } };
+        let strange = Sizes::new(status, observed).strange.available;
+        return Bounds { floor: 0, strangers_may_go: if replicas == 0 { strange } else { 0 } };
     };
     let (candidate_goal, stable_goal) = goals(&plan, status, replicas);
     let has_stable = status.set(Role::Stable).is_some();
     let deciding = status.candidate.is_some();
+    let approved = status.candidate.as_ref().is_some_and(|progress| progress.approval.is_some());
     let mut sizes = Sizes::new(status, observed);
-    // Before anything was ever stable there is nothing whose availability could be kept.
-    let floor =
-        if has_stable || sizes.strange.live > 0 { replicas.saturating_sub(plan.unavailable(replicas)) } else { 0 };
+    // Before anything was ever approved there is nothing whose availability could be kept.
+    let kept = has_stable || approved || sizes.strange.live > 0;
+    let floor = if kept { replicas.saturating_sub(plan.unavailable(replicas)) } else { 0 };
     sizes.limit(floor, replicas.saturating_add(plan.surge(replicas)));
     sizes.take_back_unstarted();
     if frozen {

@@ -223,7 +223,7 @@ pub enum RegistrarHealth {
     },
 }
 
-/// What the engine sees of a service.
+/// What the engine sees of a service. It may be late, but never so late that the engine does not see what it has done itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Observed {
     /// Every instance that exists, those that are ending included.
@@ -236,7 +236,8 @@ pub struct Observed {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "action")]
 pub enum Action {
-    /// Bring the number of instances of a release to `target`, held and draining ones apart. Downwards, those that are not available go first.
+    /// Bring the number of instances of a release to `target`, held and draining ones apart. Downwards, those that are not
+    /// available go first. A held one that is kept stands for one that was asked for. A defunct set only ever shrinks.
     Scale {
         /// Which release.
         release: ReleaseId,

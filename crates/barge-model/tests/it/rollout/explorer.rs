@@ -51,6 +51,8 @@ pub(crate) struct Explorer<'a> {
     pub(crate) step: Step,
     pub(crate) catalogue: &'a Catalogue,
     pub(crate) sizes: &'a [u32],
+    /// Also look whether everything comes to rest from every state.
+    pub(crate) liveness: bool,
     statuses: HashMap<Rc<RolloutStatus>, Rc<RolloutStatus>>,
     seen: HashSet<u64>,
     ends_well: HashSet<u64>,
@@ -80,6 +82,7 @@ impl<'a> Explorer<'a> {
             step,
             catalogue,
             sizes,
+            liveness: true,
             statuses: HashMap::new(),
             seen: HashSet::new(),
             ends_well: HashSet::new(),
@@ -104,7 +107,7 @@ impl<'a> Explorer<'a> {
             for (event, after, budget) in worlds {
                 self.meet(index, event, after, budget);
             }
-            self.liveness(&world).map_err(|(violation, after)| {
+            self.comes_to_rest(&world).map_err(|(violation, after)| {
                 Box::new(Found { violation, trace: self.trace(index), world: Box::new(after) })
             })?;
         }
@@ -234,7 +237,10 @@ impl<'a> Explorer<'a> {
 
     /// From here everything must come to rest: left alone, aborted, and rolled back, the latter two without any help of the
     /// release that is taken back (I5, I8).
-    fn liveness(&mut self, world: &World) -> Result<(), (Violation, World)> {
+    fn comes_to_rest(&mut self, world: &World) -> Result<(), (Violation, World)> {
+        if !self.liveness {
+            return Ok(());
+        }
         self.ends_well(world.clone(), None)?;
         let Some(target) = world.wish.target else { return Ok(()) };
         let stuck = (!world.promoted(self.catalogue, target)).then_some(target);
@@ -280,7 +286,8 @@ impl<'a> Explorer<'a> {
         }
         if quiet <= 2 {
             let what = format!("nothing comes to rest with {stuck:?} stuck");
-            return Err((Violation { invariant: "I8", what }, world));
+            let invariant = if stuck.is_some() { "I5" } else { "I8" };
+            return Err((Violation { invariant, what }, world));
         }
         self.ends_well.extend(path);
         Ok(())
@@ -291,7 +298,7 @@ impl<'a> Explorer<'a> {
         let watched = gate.and_then(|candidate| candidate.observed.first()).cloned();
         for instance in &mut world.instances {
             let is_watched = watched.as_ref().is_some_and(|w| *w == (instance.id(), instance.restarts));
-            instance.online &= instance.phase == InstancePhase::Ready;
+            instance.online &= matches!(instance.phase, InstancePhase::Ready | InstancePhase::Draining);
             (instance.serial, instance.restarts) = (if is_watched { WATCHED } else { 0 }, 0);
         }
         world.instances.sort_by_key(|i| (i.release, i.phase, i.online, i.serial));

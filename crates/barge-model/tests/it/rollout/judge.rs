@@ -20,8 +20,10 @@ pub(crate) struct Grounds {
     pub(crate) wish: Wish,
     /// The registrar was seen to be down.
     pub(crate) frozen: bool,
-    /// Available instances that were lost since the observation: nobody could know.
+    /// Available instances that were lost or won since the observation: nobody could know.
     pub(crate) hidden: u32,
+    /// Instances of any kind that were lost since; they may be replaced even where a scaling down is still under way.
+    pub(crate) vanished: u32,
 }
 
 /// Judges the effects of one action of the engine.
@@ -33,11 +35,13 @@ pub(crate) fn effects(
 ) -> Result<(), Violation> {
     let plan = catalogue.plan();
     let replicas = grounds.wish.replicas;
+    let serving = |effect: &&Effect| matches!(effect, Effect::Drained { available: true, .. });
+    let drained = u32::try_from(effects.iter().filter(serving).count()).unwrap();
     for effect in effects {
         match *effect {
             Effect::Created { release } => {
                 let live = after.count(Instance::live);
-                let limit = replicas + plan.surge(replicas);
+                let limit = replicas + plan.surge(replicas) + grounds.vanished;
                 if live > limit {
                     violated("I3", format!("{live} instances run, {limit} are allowed"))?;
                 }
@@ -52,8 +56,10 @@ pub(crate) fn effects(
                 }
                 if available {
                     let floor = replicas.saturating_sub(plan.unavailable(replicas));
-                    let left = after.available() + grounds.hidden;
-                    if left < floor && after.last_promoted(catalogue).is_some() {
+                    let left = after.available();
+                    let missing = left + grounds.hidden < floor && after.last_promoted(catalogue).is_some();
+                    // Where the engine saw everything, nothing that serves is stopped below the limit, held it before or not.
+                    if missing && (grounds.hidden == 0 || left + drained >= floor) {
                         violated("I2", format!("{left} are available, {floor} are needed"))?;
                     }
                     gate_untouched(catalogue, grounds, after, release)?;
@@ -89,9 +95,10 @@ fn created(catalogue: &Catalogue, grounds: &Grounds, after: &World, release: usi
     if grounds.wish.taken_back(release) {
         return violated("I6", format!("an instance of {release} was made, which was taken back"));
     }
+    // What drains and never had traffic is in nobody's way; that includes what was held.
     let another = after.instances.iter().find(|instance| {
         instance.release != release
-            && instance.phase != InstancePhase::Held
+            && (instance.live() || instance.phase == InstancePhase::Draining && instance.online)
             && !after.promoted(catalogue, instance.release)
     });
     if let Some(another) = another.filter(|_| !catalogue.is_rollback(release)) {
@@ -134,7 +141,8 @@ pub(crate) fn rest(catalogue: &Catalogue, world: &World) -> Result<(), Violation
             return violated("I8", format!("{target} is approved and does not go on"));
         }
         let first = catalogue.releases[target].config.rollout.first(replicas);
-        if world.available_of(target) != first {
+        // Fewer than the first batch where there was less to do when it began: at the gate it does not grow.
+        if !(1..=first).contains(&world.available_of(target)) {
             return violated("I8", format!("{target} should wait with {first} available instances"));
         }
     }

@@ -9,6 +9,8 @@ mod mutants;
 mod plan;
 mod random;
 mod run;
+mod scene;
+mod states;
 mod stored;
 mod waiting;
 mod world;

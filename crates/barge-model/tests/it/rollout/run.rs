@@ -13,7 +13,7 @@ use super::world::World;
 pub(crate) type Step = fn(&RolloutSpec, &RolloutStatus, &Observed, Timestamp) -> Decision;
 
 pub(crate) fn grounds(world: &World) -> Grounds {
-    Grounds { wish: world.wish.clone(), frozen: world.down, hidden: 0 }
+    Grounds { wish: world.wish.clone(), frozen: world.down, hidden: 0, vanished: 0 }
 }
 
 /// One step with fresh eyes; the first `actions` of its actions are carried out, and then the reconciler is gone.

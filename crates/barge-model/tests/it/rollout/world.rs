@@ -48,8 +48,10 @@ pub(crate) enum Engine {
     Sound,
     /// Starts another instance in the place of a held one.
     ReplacesHeld,
-    /// Starts a candidate again that could not start.
-    RestartsFailedStarts,
+    /// Stops instances that are available before those that are ready and not yet online.
+    TakesReadyForAvailable,
+    /// Starts an instance of a defunct set in the place of one that was lost.
+    GrowsWhatIsDefunct,
     /// Stops what serves before what does not.
     StopsServingFirst,
 }
@@ -148,7 +150,9 @@ impl World {
     /// Carries out one action as `barge-engine-local` does.
     pub(crate) fn carry_out(&mut self, catalogue: &Catalogue, action: &Action) -> Vec<Effect> {
         match action {
-            Action::Scale { release, target, keep_held } => self.scale(catalogue.number(release), *target, *keep_held),
+            Action::Scale { release, target, keep_held } => {
+                self.scale(catalogue, catalogue.number(release), *target, *keep_held)
+            }
             Action::Stop { instance } => {
                 let found = self.instances.iter().position(|candidate| candidate.id() == *instance);
                 found.and_then(|index| self.drain(index)).into_iter().collect()
@@ -156,7 +160,7 @@ impl World {
         }
     }
 
-    fn scale(&mut self, release: usize, target: u32, keep_held: u32) -> Vec<Effect> {
+    fn scale(&mut self, catalogue: &Catalogue, release: usize, target: u32, keep_held: u32) -> Vec<Effect> {
         let of_release = |wanted: fn(&Instance) -> bool, world: &Self| -> Vec<usize> {
             let fits = |index: &usize| world.instances[*index].release == release && wanted(&world.instances[*index]);
             (0..world.instances.len()).filter(fits).collect()
@@ -169,16 +173,23 @@ impl World {
             effects.extend(self.drain(*index));
         }
         let kept = if self.engine == Engine::ReplacesHeld { 0 } else { held.len().min(keep_held) };
-        if live.len() + kept < target {
+        let set = self.status.sets.iter().find(|set| set.release.id == *catalogue.id(release));
+        let grows = set.is_some_and(|set| set.role != Role::Defunct) || self.engine == Engine::GrowsWhatIsDefunct;
+        if live.len() + kept < target && grows {
             for _ in live.len() + kept..target {
                 self.create(release);
                 effects.push(Effect::Created { release });
             }
         } else if live.len() > target {
-            let serving_first = self.engine == Engine::StopsServingFirst;
             // Those that are not available go first, then the newest.
+            let stays = |instance: &Instance| match self.engine {
+                Engine::TakesReadyForAvailable => instance.phase == InstancePhase::Ready,
+                Engine::StopsServingFirst => !instance.available(),
+                _ => instance.available(),
+            };
             live.sort_by_key(|index| {
-                (self.instances[*index].available() != serving_first, std::cmp::Reverse(self.instances[*index].serial))
+                let instance = &self.instances[*index];
+                (stays(instance), std::cmp::Reverse(instance.serial))
             });
             for index in live.iter().take(live.len() - target) {
                 effects.extend(self.drain(*index));
@@ -274,12 +285,11 @@ impl World {
         let set = self.status.sets.iter().find(|set| set.release.id == *catalogue.id(instance.release));
         let role = set.map_or(Role::Defunct, |set| set.role);
         let ended = Ended { role, stopping: false, was_ready, restarts: instance.restarts };
-        let restarts = self.engine == Engine::RestartsFailedStarts;
         let instance = &mut self.instances[index];
         instance.online = false;
         match verdict(ended) {
-            Verdict::Hold if !restarts => instance.phase = InstancePhase::Held,
-            Verdict::Hold | Verdict::Restart(_) => {
+            Verdict::Hold => instance.phase = InstancePhase::Held,
+            Verdict::Restart(_) => {
                 instance.phase = InstancePhase::BackOff;
                 instance.restarts += 1;
             }
