@@ -1,27 +1,73 @@
-//! The project's own chores: `cargo xtask test` and what it needs.
+//! The project's own chores: what the tests need, the tests, the layers between crates, the benches.
 
+mod bench;
+mod layers;
+mod setup;
+mod test;
+
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own chores")]
+struct Line {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Set up what the tests need, and run all of them
+    Test(test::Args),
+    /// Check that crates depend on each other only downwards
+    Layers,
+    /// Measure, and print the figures; `--record` writes them into docs/benchmarks.md
+    Bench(bench::Args),
+}
+
 fn main() -> ExitCode {
-    let task = std::env::args().nth(1).unwrap_or_default();
-    let result = match task.as_str() {
-        "test" => test(),
-        _ => Err("usage: cargo xtask test".to_owned()),
+    let done = match Line::parse().task {
+        Task::Test(args) => test::run(&args),
+        Task::Layers => layers::check(),
+        Task::Bench(args) => bench::run(&args),
     };
-    match result {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("xtask: {message}");
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn test() -> Result<(), String> {
-    run("cargo", &["test", "--workspace", "--locked"])
+/// The repository's root.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let status = Command::new(program).args(arguments).status().map_err(|error| format!("{program}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{program} {} failed", arguments.join(" "))) }
+/// Runs a program in the repository's root; its output goes where ours goes.
+fn run(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}");
+    let status = command.current_dir(root()).status().with_context(|| format!("start {shown}"))?;
+    if !status.success() {
+        bail!("{shown} failed ({status})");
+    }
+    Ok(())
+}
+
+/// Runs a program in the repository's root; the result is its standard output.
+fn output(command: &mut Command) -> Result<String> {
+    let shown = format!("{command:?}");
+    let output = command
+        .current_dir(root())
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .with_context(|| format!("start {shown}"))?;
+    if !output.status.success() {
+        bail!("{shown} failed ({})", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("read the output of {shown}"))
 }

@@ -24,8 +24,7 @@ fn main() -> ExitCode {
     if program == Some(OsStr::new(barge_init::PROGRAM)) {
         return barge_init::main(arguments.into_iter().skip(1).collect());
     }
-    // An error says that a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    barge_runtime::choose_cryptography();
     barge_runtime::start_logging();
     match arguments::parse(&arguments) {
         Ok(line) => commands::execute(line),

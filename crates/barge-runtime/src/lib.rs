@@ -16,6 +16,13 @@ pub fn start_logging() {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
+/// Chooses the cryptography that TLS uses in this process. Every program calls it before its first connection; calling it again is
+/// harmless.
+pub fn choose_cryptography() {
+    // An error says that one is chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// An error and its causes in one line. A Display never prints its own source, so nothing stands there twice.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -2,10 +2,17 @@
 //!
 //! It leaves out everything that one crate alone needs: that lives in the crate's own `tests/it/support.rs`.
 
+mod platform;
+
 use std::path::PathBuf;
+
+pub use platform::{TestPlatform, barge_binary, greeter_binary, signal};
 
 /// Set to `1` where every tool must be there, as in CI: a test that lacks one fails then instead of being skipped.
 pub const STRICT: &str = "BARGE_TEST_STRICT";
+
+/// Names a file that collects what was skipped, for whoever runs the tests.
+pub const SKIPPED: &str = "BARGE_TEST_SKIPPED";
 
 /// The program `name` on the search path. Where it is missing, the running test says so on stderr and should return.
 ///
@@ -22,6 +29,11 @@ pub fn tool(name: &str) -> Option<PathBuf> {
         let thread = std::thread::current();
         let line = format!("SKIPPED: {}: {name} is not installed", thread.name().unwrap_or("a test"));
         assert!(std::env::var_os(STRICT).is_none_or(|value| value != "1"), "{line}");
+        if let Some(list) = std::env::var_os(SKIPPED) {
+            let mut list = std::fs::OpenOptions::new().append(true).open(list);
+            // A list that cannot be written is missed by nobody but the summary.
+            let _ = list.as_mut().map(|file| std::io::Write::write_all(file, format!("{line}\n").as_bytes()));
+        }
         // Not eprintln!, which the harness keeps to itself when the test passes.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
     }

@@ -4,11 +4,12 @@
 //! then carried out as if it had been typed.
 
 mod greeter;
-mod load;
 mod result;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use barge_load::{Load, LoadError, LoadPlan};
 use barge_model::EnvironmentName;
 use clap::Parser;
 
@@ -18,7 +19,9 @@ use crate::failure::{Failure, Kind};
 use crate::platform::{DataDirectory, Platform, PlatformConfig, Ports};
 use crate::terminal::{Style, Terminal};
 use greeter::Version;
-use load::Load;
+
+/// How long the load goes on between two acts.
+const A_WHILE: Duration = Duration::from_millis(1500);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,8 +63,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         Ok(())
     };
     platform.stop().await;
-    // A directory that cannot be removed now is the system's to clean up; it is below its temporary one.
-    let _ = temporary.close();
+    clean_up(temporary, &terminal).await;
     let failed = shown?;
     stopped?;
     match failed {
@@ -99,22 +101,20 @@ impl Stage {
     /// Plays every act; the result is the number of failed requests.
     async fn show(&self) -> Result<u64, Failure> {
         self.title();
-        let mut load = Load::new(self.gateway, &format!("greeter.local.localhost:{}", self.gateway.port()));
-
         self.scene("Version 1", "a first release: one instance, a look at it, an approval, the rest");
         greeter::write(&self.project, Version::Good, self.replicas)?;
         self.command(&["deploy", "--reason", "the first version"]).await?;
         self.command(&["approve", "--wait", "complete"]).await?;
-        load.start("version 1 serves").await?;
-        load.serve_for_a_while().await;
+        let load = Load::start(self.load_plan(), "version 1 serves")?;
+        serve_for_a_while().await;
 
         self.scene("Version 2", "better: one instance of it beside the others, then a gate");
         load.phase("version 2: one instance");
         greeter::write(&self.project, Version::Better, self.replicas)?;
         self.command(&["deploy", "--reason", "a better greeting"]).await?;
         load.phase("version 2: at the gate");
-        load.serve_for_a_while().await;
-        self.answers(&load).await?;
+        serve_for_a_while().await;
+        self.answers().await?;
         self.command(&["status"]).await?;
         load.phase("version 2: the rest");
         self.command(&["approve", "--wait", "complete"]).await?;
@@ -129,8 +129,8 @@ impl Stage {
         load.phase("rollback to version 1");
         self.command(&["rollback", "--wait", "complete"]).await?;
         load.phase("version 1 serves again");
-        load.serve_for_a_while().await;
-        self.answers(&load).await?;
+        serve_for_a_while().await;
+        self.answers().await?;
         self.command(&["releases"]).await?;
 
         let phases = load.stop().await;
@@ -178,12 +178,19 @@ impl Stage {
     }
 
     /// Shows a few answers through the gateway.
-    async fn answers(&self, load: &Load) -> Result<(), Failure> {
-        self.say(Style::Dim, &format!("$ curl http://greeter.local.localhost:{}", self.gateway.port()));
-        for (answer, count) in load.some_answers(self.replicas as usize + 1).await? {
-            self.say(Style::Plain, &format!("{answer}   ({count} of {} answers)", self.replicas + 1));
+    async fn answers(&self) -> Result<(), Failure> {
+        let plan = self.load_plan();
+        self.say(Style::Dim, &format!("$ curl http://{}", plan.host));
+        // Enough that every version shows, although other clients take turns as well.
+        let asked = 50;
+        for (answer, count) in barge_load::some_answers(&plan, asked).await? {
+            self.say(Style::Plain, &format!("{answer}   ({count} of {asked} answers)"));
         }
         Ok(())
+    }
+
+    fn load_plan(&self) -> LoadPlan {
+        LoadPlan::new(self.gateway, format!("greeter.local.localhost:{}", self.gateway.port()))
     }
 
     fn say(&self, style: Style, text: &str) {
@@ -200,6 +207,31 @@ impl Stage {
             platform.token,
             self.gateway.port()
         ));
+    }
+}
+
+/// Removes the demo's directory. The last words of an instance may still be on their way into it, so one try may not be enough.
+async fn clean_up(directory: tempfile::TempDir, terminal: &Terminal) {
+    let path = directory.keep();
+    for _ in 0..50 {
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            _ => return,
+        }
+    }
+    terminal.warn(&format!("the demo's directory {} could not be removed", path.display()));
+}
+
+/// Lets the load go on for a moment.
+async fn serve_for_a_while() {
+    tokio::time::sleep(A_WHILE).await;
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        Self::from_error(Kind::General, &error)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The demo's last word: what the load met, by phase.
 
+use barge_load::Counted;
 use serde::Serialize;
 
-use super::load::Counted;
 use crate::failure::Failure;
 use crate::table::{Cell, Table};
 use crate::terminal::{Style, Terminal};

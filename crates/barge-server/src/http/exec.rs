@@ -25,6 +25,8 @@ use crate::{App, now};
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// A ping at least so often keeps an idle terminal open, and finds out whether anybody is still there.
 const HEARTBEAT: Duration = Duration::from_secs(20);
+/// How long the other side may take to close the connection.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// The largest message, in bytes.
 const MAX_MESSAGE: usize = 256 * 1024;
 
@@ -66,12 +68,12 @@ async fn serve(
     instance: &InstanceId,
 ) {
     let opened = open(&mut socket, app, engine, caller, key, instance).await;
-    let (mut sink, messages) = socket.split();
+    let (mut sink, mut messages) = socket.split();
     let last = match opened {
         // Each direction goes on by itself: a program that does not read must not keep its output from being read.
         Ok(session) => tokio::select! {
             last = outwards(&mut sink, session.output, &app.shutdown) => last,
-            () = inwards(messages, session.input) => None,
+            () = inwards(&mut messages, session.input) => None,
         },
         Err(reason) => Some(ExecFrame::Failed(reason)),
     };
@@ -80,6 +82,9 @@ async fn serve(
         let _ = send(&mut sink, &frame).await;
     }
     let _ = sink.send(Message::Close(None)).await;
+    // A connection that is closed with something unread is reset, and the last frames may be lost with it.
+    let unread = async { while let Some(Ok(_)) = messages.next().await {} };
+    let _ = tokio::time::timeout(CLOSE_LIMIT, unread).await;
 }
 
 /// Reads what to run, records it, and starts it. The error is a sentence for people.
@@ -133,7 +138,7 @@ async fn outwards(
 }
 
 /// Carries input until whoever asked is gone.
-async fn inwards(mut messages: SplitStream<WebSocket>, program: mpsc::Sender<ExecInput>) {
+async fn inwards(messages: &mut SplitStream<WebSocket>, program: mpsc::Sender<ExecInput>) {
     while let Some(Ok(message)) = messages.next().await {
         let Some(input) = input(message) else { return };
         if let Some(input) = input {

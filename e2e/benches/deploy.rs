@@ -1,0 +1,77 @@
+//! How long `barge deploy` takes: from the command to the first answer of the new instance, through the gateway; and with nothing
+//! changed. Against the real binary, on a real platform.
+
+// A bench fails by panicking, like a test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use barge_load::LoadPlan;
+use barge_testkit::{TestPlatform, greeter_binary};
+
+/// How often each is measured.
+const ROUNDS: usize = 21;
+
+fn main() {
+    let platform = TestPlatform::start();
+    let project = platform.project("greeter");
+    let dist = project.join("dist");
+    std::fs::create_dir_all(&dist).unwrap();
+    std::fs::write(project.join("barge.yaml"), "name: greeter\nkind: web\n").unwrap();
+    std::fs::copy(greeter_binary(), dist.join("greeter")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let plan = LoadPlan::new(platform.gateway, "greeter.local.localhost");
+    write_version(&dist, 0);
+    platform.barge(&project, &["deploy"]);
+    platform.barge(&project, &["approve", "--wait", "complete"]);
+
+    let (mut changed, mut attached, mut unchanged) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=ROUNDS {
+        write_version(&dist, round);
+        let begin = Instant::now();
+        let mut deploy = platform
+            .command(&project, &["deploy"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        runtime.block_on(until_answered(&plan, &format!("from greeter {round}")));
+        changed.push(begin.elapsed());
+        assert!(deploy.wait().unwrap().success());
+        attached.push(begin.elapsed());
+        platform.barge(&project, &["approve", "--wait", "complete"]);
+        let begin = Instant::now();
+        let told = platform.barge(&project, &["deploy"]);
+        unchanged.push(begin.elapsed());
+        assert!(told.contains("nothing changed"), "{told}");
+    }
+    println!("| `barge deploy` of greeter, compiled | median | slowest of {ROUNDS} | goal for the median |");
+    println!("| --- | --- | --- | --- |");
+    row("one file changed: to the new instance's first answer", &mut changed, "1,000 ms");
+    row("one file changed: to the closed gate", &mut attached, "");
+    row("nothing changed", &mut unchanged, "300 ms");
+}
+
+fn write_version(dist: &Path, round: usize) {
+    std::fs::write(dist.join("greeter.conf"), format!("version={round}\ngreeting=Hello\n")).unwrap();
+}
+
+async fn until_answered(plan: &LoadPlan, expected: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < deadline {
+        // The gateway takes turns, so two questions reach both instances.
+        let answers = barge_load::some_answers(plan, 2).await.unwrap();
+        if answers.keys().any(|answer| answer.ends_with(expected)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("no answer {expected:?}");
+}
+
+fn row(what: &str, times: &mut [Duration], goal: &str) {
+    times.sort();
+    let ms = |time: Duration| format!("{} ms", time.as_millis());
+    println!("| {what} | {} | {} | {goal} |", ms(times[times.len() / 2]), ms(times[times.len() - 1]));
+}

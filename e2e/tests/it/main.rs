@@ -1,0 +1,10 @@
+//! Scenarios: one file for each story.
+
+mod adoption;
+mod api_page;
+mod applications;
+mod commands;
+mod demo;
+mod support;
+mod terminal;
+mod up;

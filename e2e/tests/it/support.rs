@@ -1,0 +1,76 @@
+//! What the stories share: projects, and a whole release under load.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use barge_load::{Counted, Load, LoadPlan};
+use barge_testkit::{TestPlatform, greeter_binary};
+
+/// How long anything may take that is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A project with greeter, as a build would leave it.
+pub(crate) fn greeter(platform: &TestPlatform, replicas: u32) -> PathBuf {
+    let project = platform.project("greeter");
+    let dist = project.join("dist");
+    std::fs::create_dir_all(&dist).unwrap();
+    std::fs::write(project.join("barge.yaml"), format!("name: greeter\nkind: web\nreplicas: {replicas}\n")).unwrap();
+    std::fs::copy(greeter_binary(), dist.join("greeter")).unwrap();
+    std::fs::set_permissions(dist.join("greeter"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    greeter_version(&project, "good");
+    project
+}
+
+/// Gives the project another version of greeter: `good`, `better` or `broken`.
+pub(crate) fn greeter_version(project: &Path, version: &str) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../examples/greeter/versions/{version}.conf"));
+    std::fs::copy(source, project.join("dist/greeter.conf")).unwrap();
+}
+
+/// Load on a service of this platform.
+pub(crate) fn load_plan(platform: &TestPlatform, service: &str) -> LoadPlan {
+    LoadPlan::new(platform.gateway, format!("{service}.local.localhost:{}", platform.gateway.port()))
+}
+
+/// Releases the project's first version, approves it, and waits until it is complete.
+pub(crate) fn release_first(platform: &TestPlatform, project: &Path) {
+    platform.barge(project, &["deploy"]);
+    platform.barge(project, &["approve", "--wait", "complete"]);
+}
+
+/// Waits until `reached` says yes.
+pub(crate) fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !reached() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs `story` while clients ask; every phase must have asked and nothing may have failed.
+pub(crate) fn under_load(plan: LoadPlan, story: impl FnOnce(&dyn Fn(&str))) -> Vec<Counted> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let load = {
+        let _inside = runtime.enter();
+        Load::start(plan, "before").unwrap()
+    };
+    let some = |load: &Load| assert!(runtime.block_on(load.until_counted(20, PATIENCE)), "nobody is answered");
+    some(&load);
+    story(&|phase| {
+        load.phase(phase);
+        some(&load);
+    });
+    some(&load);
+    let counted = runtime.block_on(load.stop());
+    for phase in &counted {
+        assert_eq!(phase.failed, 0, "{}: {:?}", phase.phase, phase.first_failure);
+    }
+    counted
+}
+
+/// The distinct answers that a few requests get.
+pub(crate) fn answers(plan: &LoadPlan, count: usize) -> Vec<String> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(barge_load::some_answers(plan, count)).unwrap().into_keys().collect()
+}

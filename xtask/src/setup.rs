@@ -1,0 +1,50 @@
+//! Programs that some tests need besides a Rust toolchain. As root on Debian they are installed; elsewhere the tests that need them
+//! say that they are skipped.
+
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use crate::run;
+
+/// A program, and the Debian package that brings it.
+const TOOLS: [(&str, &str); 7] = [
+    ("curl", "curl"),
+    ("java", "default-jre-headless"),
+    ("jq", "jq"),
+    ("mvn", "maven"),
+    ("nginx", "nginx-light"),
+    ("script", "bsdutils"),
+    ("skopeo", "skopeo"),
+];
+
+/// Installs what is missing, where that is possible.
+pub(crate) fn tools() -> Result<()> {
+    let missing: Vec<_> = TOOLS.iter().filter(|(program, _)| !installed(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    if !installed("apt-get") || !is_root() {
+        println!("not installed, and some tests need it: {}", packages.join(" "));
+        return Ok(());
+    }
+    println!("installing what some tests need: {}", packages.join(" "));
+    let apt = |arguments: &[&str]| {
+        // Nothing of it is to be started: tests start their own.
+        run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))
+    };
+    apt(&["update", "-qq"])?;
+    apt(&[&["install", "-y", "-qq", "--no-install-recommends"], packages.as_slice()].concat())
+}
+
+/// Whether a program is on the search path.
+pub(crate) fn installed(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|directory| directory.join(program).is_file())
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").stderr(Stdio::null()).output();
+    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}

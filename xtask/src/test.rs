@@ -1,0 +1,40 @@
+//! `cargo xtask test`: the one command that runs everything.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{layers, root, setup};
+
+/// What may be said.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Words for the test programs, such as a part of a test's name
+    #[arg(trailing_var_arg = true)]
+    rest: Vec<String>,
+}
+
+/// Sets up, checks the layers, runs every test, and says what was skipped.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::tools()?;
+    layers::check()?;
+    let skipped = root().join("target/skipped-tests");
+    std::fs::write(&skipped, "").context("write target/skipped-tests")?;
+    let mut command = Command::new("cargo");
+    command.args(["test", "--workspace", "--locked", "--", "--quiet"]).args(&args.rest);
+    command.env("BARGE_TEST_SKIPPED", &skipped);
+    if std::env::var("CI").is_ok_and(|value| value == "true") {
+        command.env("BARGE_TEST_STRICT", "1");
+    }
+    run_and_tell(&mut command, &skipped)
+}
+
+fn run_and_tell(command: &mut Command, skipped: &std::path::Path) -> Result<()> {
+    let result = crate::run(command);
+    let told = std::fs::read_to_string(skipped).context("read target/skipped-tests")?;
+    for line in told.lines() {
+        println!("{line}");
+    }
+    println!("{} skipped for want of a program", told.lines().count());
+    result
+}
