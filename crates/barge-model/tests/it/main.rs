@@ -6,4 +6,5 @@
 mod generated;
 mod hold;
 mod manifest;
+mod registration;
 mod rollout;
