@@ -8,7 +8,8 @@ use anyhow::Result;
 use crate::run;
 
 /// A program, and the Debian package that brings it.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 8] = [
+    ("containerd", "containerd"),
     ("curl", "curl"),
     ("java", "default-jre-headless"),
     ("jq", "jq"),

@@ -50,7 +50,7 @@ fn a_stopped_platform_starts_its_instances_again() {
     let project = greeter(&platform, 2);
     release_first(&platform, &project);
     platform.stop();
-    assert!(platform.instance_processes().is_empty(), "Ctrl-C leaves nothing running");
+    wait_for("nothing to run any more", || platform.instance_processes().is_empty());
     platform.up();
     wait_for("all instances to be available", || platform.barge_json(&project, &["status"])["available"] == 2);
     assert_eq!(answers(&load_plan(&platform, "greeter"), 4), ["Hello from greeter 1"]);

@@ -5,6 +5,7 @@ mod api_page;
 mod applications;
 mod commands;
 mod demo;
+mod registry;
 mod support;
 mod terminal;
 mod up;
