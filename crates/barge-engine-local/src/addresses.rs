@@ -5,7 +5,7 @@
 //! an outgoing connection could take them in the moment before the application binds.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 
 use rand::Rng;
 
@@ -27,10 +27,19 @@ pub(crate) fn allocate(taken: &BTreeSet<u16>) -> Result<(Ipv4Addr, u16), Address
     for offset in 0..count {
         let port = PORTS.start + (first + offset) % count;
         // Binding every address finds out whether the port is free on any of them.
-        if !taken.contains(&port) && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+        if !taken.contains(&port) && nobody_listens(port) {
             let host = Ipv4Addr::new(127, random.random_range(64..128), random.random(), random.random_range(1..255));
             return Ok((host, port));
         }
     }
     Err(AddressError::NoPort)
+}
+
+fn nobody_listens(port: u16) -> bool {
+    let free = |host: IpAddr| match TcpListener::bind((host, port)) {
+        Ok(_) => true,
+        // A machine without one of the two protocols cannot have a listener there.
+        Err(error) => error.kind() != std::io::ErrorKind::AddrInUse,
+    };
+    free(Ipv4Addr::UNSPECIFIED.into()) && free(Ipv6Addr::UNSPECIFIED.into())
 }

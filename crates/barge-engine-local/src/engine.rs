@@ -14,6 +14,7 @@ use barge_init::{Plan, Probe};
 use barge_model::manifest::Kind;
 use barge_model::registration::{Acknowledgements, Wanted, WantedList};
 use barge_model::{InstanceId, Release, ServiceKey, Timestamp};
+use barge_runtime::chain;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -21,7 +22,7 @@ use crate::addresses::{self, AddressError};
 use crate::images::Images;
 use crate::service::{Message, Ports, Service};
 use crate::store::{self, Record, ServiceStore, StoreError};
-use crate::{environment, exec, instance, logs};
+use crate::{environment, exec, logs};
 
 /// Where the zero-traffic check is asked.
 #[derive(Debug, Clone)]
@@ -107,15 +108,15 @@ impl Shared {
         self.changes.send_modify(|revision| *revision += 1);
     }
 
-    /// Brings an instance's files, writes its plan and starts its barge-init. The error is a sentence for people.
-    pub(crate) async fn start_instance(
+    /// Brings an instance's files and makes its plan. The error is a sentence for people.
+    pub(crate) async fn prepare_instance(
         &self,
         key: &ServiceKey,
         release: &Release,
         record: &Record,
         directory: &Path,
         groups: Vec<PathBuf>,
-    ) -> Result<(), String> {
+    ) -> Result<Plan, String> {
         let app = directory.join("app");
         if !app.is_dir() {
             let partial = directory.join("app.part");
@@ -124,7 +125,7 @@ impl Shared {
             tokio::fs::rename(&partial, &app).await.map_err(|error| format!("name {}: {error}", app.display()))?;
         }
         let env = environment::make(key, release, record, &app, &self.config.secrets).map_err(|error| chain(&error))?;
-        let plan = Plan {
+        Ok(Plan {
             instance: record.id.to_string(),
             command: release.config.command.clone(),
             working_directory: app,
@@ -140,8 +141,7 @@ impl Shared {
             hold_limit_ms: barge_model::rollout::HELD_LIMIT.0,
             log_file_bytes: 10 * 1024 * 1024,
             groups,
-        };
-        instance::start(directory, &plan, &self.config.init_program).map_err(|error| chain(&error))
+        })
     }
 }
 
@@ -170,13 +170,17 @@ impl LocalEngine {
         });
         let engine =
             Arc::new(Self { shared, services: Mutex::default(), tasks: tokio::sync::Mutex::new(JoinSet::new()) });
+        let keys = store::services(&engine.shared.config.directory).map_err(OpenError::Store)?;
         let mut digests = BTreeSet::new();
-        for key in store::services(&engine.shared.config.directory).map_err(OpenError::Store)? {
-            let status = ServiceStore::new(&engine.shared.config.directory, &key).status().map_err(OpenError::Store)?;
+        for key in &keys {
+            let status = ServiceStore::new(&engine.shared.config.directory, key).status().map_err(OpenError::Store)?;
             digests.extend(status.sets.iter().map(|set| set.release.digest.hex().to_owned()));
-            engine.service(&key).await.map_err(OpenError::Store)?;
         }
+        // Before anybody fetches: a fetch under way looks like a leftover.
         engine.shared.images.keep_only(&digests);
+        for key in &keys {
+            engine.service(key).await.map_err(OpenError::Store)?;
+        }
         Ok(engine)
     }
 
@@ -219,7 +223,8 @@ impl LocalEngine {
 
     async fn service(&self, key: &ServiceKey) -> Result<mpsc::Sender<Message>, StoreError> {
         let mut tasks = self.tasks.lock().await;
-        if let Some(sender) = self.services().get(key) {
+        // A task that broke is made anew from what is stored.
+        if let Some(sender) = self.services().get(key).filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
         let service = Service::load(key.clone(), Arc::clone(&self.shared))?;
@@ -259,7 +264,7 @@ impl Engine for LocalEngine {
 
     async fn logs(&self, key: &ServiceKey, id: &InstanceId, options: LogOptions) -> Result<LogStream, EngineError> {
         let directory = self.instance_directory(key, id)?;
-        logs::stream(directory.join(barge_init::files::LOG), options)
+        logs::stream(directory.join(barge_init::files::LOG), options).await
     }
 
     async fn exec(&self, key: &ServiceKey, id: &InstanceId, request: ExecRequest) -> Result<ExecSession, EngineError> {
@@ -271,14 +276,4 @@ impl Engine for LocalEngine {
 pub(crate) fn now() -> Timestamp {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
-}
-
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

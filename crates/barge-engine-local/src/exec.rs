@@ -1,19 +1,29 @@
 //! Programs beside an instance's process: in its directory, with its environment, on a terminal or on pipes.
 
+use std::collections::VecDeque;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use barge_engine::{EngineError, ExecInput, ExecOutput, ExecRequest, ExecSession, WindowSize};
-use barge_init::{Plan, files};
+use barge_init::{Plan, files, processes};
 use bytes::Bytes;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use pty_process::OwnedWritePty;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::Child;
+use tokio::process::{Child, ChildStdin};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// The shell that a terminal gets when no command is named.
 const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
+/// So much input may wait for a program that does not read, in bytes.
+const QUEUE_BYTES: usize = 1024 * 1024;
+/// How long what the program has written last may take; what a background process keeps open is not waited for.
+const OUTPUT_LIMIT: Duration = Duration::from_millis(500);
+/// Control-D: the end of input on a terminal.
+const END_OF_INPUT: &[u8] = &[4];
 
 /// Starts the program.
 pub(crate) fn start(directory: &Path, request: ExecRequest) -> Result<ExecSession, EngineError> {
@@ -28,126 +38,178 @@ pub(crate) fn start(directory: &Path, request: ExecRequest) -> Result<ExecSessio
     };
     let (input, inputs) = mpsc::channel(64);
     let (outputs, output) = mpsc::channel(64);
-    match request.terminal {
-        Some(size) => on_terminal(&plan, &command, size, inputs, outputs)?,
-        None => on_pipes(&plan, &command, inputs, outputs)?,
-    }
+    let mark = ulid::Ulid::new().to_string();
+    let program = match request.terminal {
+        Some(size) => on_terminal(&plan, &command, size, &outputs, mark),
+        None => on_pipes(&plan, &command, &outputs, mark),
+    };
+    let program =
+        program.map_err(|error| EngineError::failed(format!("run {:?} in the instance", command[0]), error))?;
+    // Ends with the program, or when the session is dropped, which ends the program.
+    tokio::spawn(program.attend(inputs, outputs));
     Ok(ExecSession { input, output })
 }
 
-fn failed(command: &[String]) -> impl Fn(std::io::Error) -> EngineError + '_ {
-    |error| EngineError::failed(format!("run {:?} in the instance", command[0]), error)
+/// A program that runs.
+struct Program {
+    child: Child,
+    input: Input,
+    copies: JoinSet<()>,
+    /// By which everything that it starts is found.
+    mark: String,
+}
+
+enum Input {
+    Pipe(ChildStdin),
+    Terminal(OwnedWritePty),
+    Closed,
 }
 
 fn on_terminal(
     plan: &Plan,
     command: &[String],
     size: WindowSize,
-    mut inputs: mpsc::Receiver<ExecInput>,
-    outputs: mpsc::Sender<ExecOutput>,
-) -> Result<(), EngineError> {
-    let pty_error = |error: pty_process::Error| failed(command)(std::io::Error::other(error));
-    let (pty, pts) = pty_process::open().map_err(pty_error)?;
-    pty.resize(pty_process::Size::new(size.rows, size.columns)).map_err(pty_error)?;
-    let mut child = pty_process::Command::new(&command[0])
+    outputs: &mpsc::Sender<ExecOutput>,
+    mark: String,
+) -> std::io::Result<Program> {
+    let (pty, pts) = pty_process::open().map_err(std::io::Error::other)?;
+    pty.resize(pty_process::Size::new(size.rows, size.columns)).map_err(std::io::Error::other)?;
+    let child = pty_process::Command::new(&command[0])
         .args(&command[1..])
         .current_dir(&plan.working_directory)
         .env_clear()
         .envs(&plan.env)
         .env("TERM", "xterm-256color")
+        .env(processes::EXEC_MARK, &mark)
         .kill_on_drop(true)
         .spawn(pts)
-        .map_err(pty_error)?;
-    let (mut reader, mut writer) = pty.into_split();
-    // Ends with the program, or when the session is dropped, which kills the program's group.
-    tokio::spawn(async move {
-        let pid = child.id();
-        let copied = tokio::spawn({
-            let outputs = outputs.clone();
-            async move { copy(&mut reader, &outputs, ExecOutput::Stdout).await }
-        });
-        let ended = loop {
-            tokio::select! {
-                ended = child.wait() => break ended,
-                message = inputs.recv() => match message {
-                    Some(ExecInput::Data(bytes)) => { let _ = writer.write_all(&bytes).await; }
-                    Some(ExecInput::Resize(size)) => {
-                        let _ = writer.resize(pty_process::Size::new(size.rows, size.columns));
-                    }
-                    Some(ExecInput::Signal(number)) => signal(pid, number),
-                    Some(ExecInput::End) => { let _ = writer.write_all(&[4]).await; }
-                    None => {
-                        hang_up(pid);
-                        break child.wait().await;
-                    }
-                },
-            }
-        };
-        finish(ended, &outputs, [copied]).await;
-    });
-    Ok(())
+        .map_err(|error| match error {
+            pty_process::Error::Io(error) => error,
+            other => std::io::Error::other(other),
+        })?;
+    let (reader, writer) = pty.into_split();
+    let mut copies = JoinSet::new();
+    copies.spawn(copy(reader, outputs.clone(), ExecOutput::Stdout));
+    Ok(Program { child, input: Input::Terminal(writer), copies, mark })
 }
 
 fn on_pipes(
     plan: &Plan,
     command: &[String],
-    mut inputs: mpsc::Receiver<ExecInput>,
-    outputs: mpsc::Sender<ExecOutput>,
-) -> Result<(), EngineError> {
-    let mut child: Child = tokio::process::Command::new(&command[0])
+    outputs: &mpsc::Sender<ExecOutput>,
+    mark: String,
+) -> std::io::Result<Program> {
+    let mut child = tokio::process::Command::new(&command[0])
         .args(&command[1..])
         .current_dir(&plan.working_directory)
         .env_clear()
         .envs(&plan.env)
+        .env(processes::EXEC_MARK, &mark)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true)
-        .spawn()
-        .map_err(failed(command))?;
-    let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    tokio::spawn(async move {
-        let pid = child.id();
-        let out = outputs.clone();
-        let copied_out = tokio::spawn(async move {
-            if let Some(mut stdout) = stdout {
-                copy(&mut stdout, &out, ExecOutput::Stdout).await;
-            }
-        });
-        let err = outputs.clone();
-        let copied_err = tokio::spawn(async move {
-            if let Some(mut stderr) = stderr {
-                copy(&mut stderr, &err, ExecOutput::Stderr).await;
-            }
-        });
+        .spawn()?;
+    let mut copies = JoinSet::new();
+    if let Some(stdout) = child.stdout.take() {
+        copies.spawn(copy(stdout, outputs.clone(), ExecOutput::Stdout));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        copies.spawn(copy(stderr, outputs.clone(), ExecOutput::Stderr));
+    }
+    let input = child.stdin.take().map_or(Input::Closed, Input::Pipe);
+    Ok(Program { child, input, copies, mark })
+}
+
+impl Input {
+    async fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Input::Pipe(pipe) => pipe.write(bytes).await,
+            Input::Terminal(terminal) => terminal.write(bytes).await,
+            Input::Closed => Err(std::io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+impl Program {
+    /// Passes input on until the program ends. Nothing waits for a program that does not read: its end, a signal and the end of the
+    /// session are noticed all the same.
+    async fn attend(mut self, mut inputs: mpsc::Receiver<ExecInput>, outputs: mpsc::Sender<ExecOutput>) {
+        let mut queue: VecDeque<Bytes> = VecDeque::new();
+        let mut last = false;
         let ended = loop {
+            if last && queue.is_empty() && matches!(self.input, Input::Pipe(_)) {
+                self.input = Input::Closed;
+            }
+            let waiting: usize = queue.iter().map(Bytes::len).sum();
             tokio::select! {
-                ended = child.wait() => break ended,
-                message = inputs.recv() => match message {
-                    Some(ExecInput::Data(bytes)) => {
-                        if let Some(pipe) = &mut stdin {
-                            let _ = pipe.write_all(&bytes).await;
-                        }
+                ended = self.child.wait() => break ended,
+                () = outputs.closed() => break self.hang_up().await,
+                written = self.input.write(queue.front().map_or(&[], |bytes| &bytes[..])), if waiting > 0 => {
+                    take_written(&mut queue, written);
+                }
+                message = inputs.recv(), if waiting < QUEUE_BYTES => match message {
+                    Some(ExecInput::Data(bytes)) if !bytes.is_empty() && !last => queue.push_back(bytes),
+                    Some(ExecInput::Data(_)) => {}
+                    Some(ExecInput::End) if matches!(self.input, Input::Terminal(_)) => {
+                        queue.push_back(Bytes::from_static(END_OF_INPUT));
                     }
-                    Some(ExecInput::End) => stdin = None,
-                    Some(ExecInput::Signal(number)) => signal(pid, number),
-                    Some(ExecInput::Resize(_)) => {}
-                    None => {
-                        hang_up(pid);
-                        break child.wait().await;
-                    }
+                    Some(ExecInput::End) => last = true,
+                    Some(ExecInput::Resize(size)) => self.resize(size),
+                    Some(ExecInput::Signal(number)) => signal(self.child.id(), number),
+                    None => break self.hang_up().await,
                 },
             }
         };
-        finish(ended, &outputs, [copied_out, copied_err]).await;
-    });
-    Ok(())
+        self.finish(ended, &outputs).await;
+    }
+
+    fn resize(&self, size: WindowSize) {
+        if let Input::Terminal(terminal) = &self.input {
+            // A terminal whose program is about to end may refuse.
+            let _ = terminal.resize(pty_process::Size::new(size.rows, size.columns));
+        }
+    }
+
+    /// Whoever asked is gone: the program goes as well.
+    async fn hang_up(&mut self) -> std::io::Result<ExitStatus> {
+        signal(self.child.id(), Signal::SIGHUP as i32);
+        signal(self.child.id(), Signal::SIGKILL as i32);
+        self.child.wait().await
+    }
+
+    /// Tells the exit code, and ends what the program has left: nobody would ever find it again.
+    async fn finish(mut self, ended: std::io::Result<ExitStatus>, outputs: &mpsc::Sender<ExecOutput>) {
+        use std::os::unix::process::ExitStatusExt;
+        let all = async { while self.copies.join_next().await.is_some() {} };
+        if tokio::time::timeout(OUTPUT_LIMIT, all).await.is_err() {
+            self.copies.shutdown().await;
+        }
+        let code = ended.map_or(255, |status| status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+        // The receiver may be gone, which is how most sessions end.
+        let _ = outputs.send(ExecOutput::Exit(code)).await;
+        let mark = self.mark;
+        let _ = tokio::task::spawn_blocking(move || processes::end_marked_exec(&mark)).await;
+    }
+}
+
+fn take_written(queue: &mut VecDeque<Bytes>, written: std::io::Result<usize>) {
+    match (written, queue.front_mut()) {
+        (Ok(count), Some(front)) if count < front.len() => {
+            let _ = front.split_to(count);
+        }
+        (Ok(_), _) => {
+            queue.pop_front();
+        }
+        // The program reads no more, so nothing of it is of use.
+        (Err(_), _) => queue.clear(),
+    }
 }
 
 async fn copy(
-    reader: &mut (impl AsyncRead + Unpin),
-    outputs: &mpsc::Sender<ExecOutput>,
+    mut reader: impl AsyncRead + Unpin + Send,
+    outputs: mpsc::Sender<ExecOutput>,
     wrap: fn(Bytes) -> ExecOutput,
 ) {
     let mut buffer = vec![0u8; 16 * 1024];
@@ -159,28 +221,8 @@ async fn copy(
     }
 }
 
-async fn finish<const N: usize>(
-    ended: std::io::Result<std::process::ExitStatus>,
-    outputs: &mpsc::Sender<ExecOutput>,
-    copies: [tokio::task::JoinHandle<()>; N],
-) {
-    use std::os::unix::process::ExitStatusExt;
-    for copied in copies {
-        // What a background process keeps open is not waited for.
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(500), copied).await;
-    }
-    let code = ended.map_or(255, |status| status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
-    let _ = outputs.send(ExecOutput::Exit(code)).await;
-}
-
 fn signal(pid: Option<u32>, number: i32) {
     if let (Some(pid), Ok(signal)) = (pid, Signal::try_from(number)) {
         let _ = killpg(Pid::from_raw(pid.cast_signed()), signal);
     }
-}
-
-/// Whoever asked is gone: the program and what it started go as well.
-fn hang_up(pid: Option<u32>) {
-    signal(pid, Signal::SIGHUP as i32);
-    signal(pid, Signal::SIGKILL as i32);
 }

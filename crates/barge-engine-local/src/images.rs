@@ -55,18 +55,31 @@ impl Images {
     async fn fetch(&self, release: &Release) -> Result<PathBuf, ImageError> {
         let place = self.directory.join(release.digest.hex());
         let app = place.join("app");
-        let turn = Arc::clone(self.under_way.lock().await.entry(release.digest.clone()).or_default());
-        let _turn = turn.lock().await;
         if app.is_dir() {
             return Ok(app);
         }
+        let turn = Arc::clone(self.under_way.lock().await.entry(release.digest.clone()).or_default());
+        let fetched = {
+            let _turn = turn.lock().await;
+            // Somebody else may have had the turn before.
+            if app.is_dir() { Ok(()) } else { self.fetch_to(release, &place).await }
+        };
+        let mut under_way = self.under_way.lock().await;
+        // Two hold the lock when nobody waits for it: the map and we.
+        if Arc::strong_count(&turn) <= 2 {
+            under_way.remove(&release.digest);
+        }
+        drop(under_way);
+        fetched.map(|()| app)
+    }
+
+    async fn fetch_to(&self, release: &Release, place: &Path) -> Result<(), ImageError> {
         // What has its final name is whole; anything else is left from an interrupted fetch.
         let partial = self.directory.join(format!("{}.part", release.digest.hex()));
         let _ = tokio::fs::remove_dir_all(&partial).await;
         store::make_directory(&partial.join("app")).map_err(ImageError::Store)?;
         self.fetch_into(release, &partial).await?;
-        tokio::fs::rename(&partial, &place).await.map_err(|source| ImageError::Copy { to: place.clone(), source })?;
-        Ok(app)
+        tokio::fs::rename(&partial, place).await.map_err(|source| ImageError::Copy { to: place.to_owned(), source })
     }
 
     async fn fetch_into(&self, release: &Release, partial: &Path) -> Result<(), ImageError> {

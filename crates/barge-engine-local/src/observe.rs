@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use barge_engine::{InstanceReport, LimitsReport, ProbeReport, TimelineStep};
+use barge_engine::{InstanceReport, ProbeReport, TimelineStep};
 use barge_init::{Phase, Status};
 use barge_model::Timestamp;
 use barge_model::hold::Ending;
@@ -41,24 +41,34 @@ pub(crate) struct Instance {
     /// Failed tries to start it, in a row.
     pub(crate) attempts: u32,
     pub(crate) ending: Option<Ending>,
-    pub(crate) limits: LimitsReport,
     /// barge-init has been told to stop.
     pub(crate) stop_sent: bool,
+    /// barge-init holds a failed start that is to be tried again, and has been told to end.
+    pub(crate) again: bool,
 }
 
 impl Instance {
     pub(crate) fn new(record: Record, process: Process) -> Self {
         Self {
+            trouble: record.failed.clone(),
             record,
             process,
             run: 0,
             status: None,
-            trouble: None,
             attempts: 0,
             ending: None,
-            limits: LimitsReport::NotAsked,
             stop_sent: false,
+            again: false,
         }
+    }
+
+    /// Keeps it for inspection although no barge-init holds it.
+    pub(crate) fn fail(&mut self, reason: &str) {
+        let held = self.status.as_ref().and_then(|status| status.reason.clone());
+        let reason = held.map_or_else(|| reason.to_owned(), |held| format!("{reason}: {held}"));
+        self.record.failed = Some(reason.clone());
+        self.trouble = Some(reason);
+        self.process = Process::Failed;
     }
 
     pub(crate) fn phase(&self) -> InstancePhase {
@@ -67,6 +77,7 @@ impl Instance {
         }
         match (&self.process, self.status.as_ref().map(|status| status.phase)) {
             (Process::BackOff(_), _) => InstancePhase::BackOff,
+            (Process::Running, Some(Phase::Held)) if self.again => InstancePhase::BackOff,
             (Process::Failed, _) | (Process::Running, Some(Phase::Held)) => InstancePhase::Held,
             (Process::Running, Some(Phase::Ready)) => InstancePhase::Ready,
             (Process::Running, Some(Phase::Stopping | Phase::Ended)) => InstancePhase::BackOff,
@@ -112,7 +123,7 @@ impl Instance {
             ending: status.and_then(|status| status.ending).map(ending).or(self.ending),
             probes: status.map(probes).unwrap_or_default(),
             timeline: status.map(timeline).unwrap_or_default(),
-            limits: self.limits.clone(),
+            limits: self.record.limits.clone(),
         }
     }
 }

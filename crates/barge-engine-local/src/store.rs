@@ -1,10 +1,11 @@
 //! The engine's files: `ENVIRONMENT/SERVICE/{desired,status}.json` and `instances/ID/instance.json`, each replaced atomically.
 
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use barge_engine::Desired;
+use barge_engine::{Desired, LimitsReport};
 use barge_model::rollout::RolloutStatus;
 use barge_model::{EnvironmentName, InstanceId, ReleaseId, ServiceKey, ServiceName, Timestamp};
 use serde::de::DeserializeOwned;
@@ -55,6 +56,33 @@ pub(crate) struct Record {
     /// It was stopped with the whole platform; that is no crash.
     #[serde(default)]
     pub(crate) suspended: bool,
+    /// Its start has failed for good and no barge-init holds it: why. It is kept and not started again.
+    #[serde(default)]
+    pub(crate) failed: Option<String>,
+    /// Whether its limits are in force.
+    #[serde(default = "not_asked")]
+    pub(crate) limits: LimitsReport,
+}
+
+fn not_asked() -> LimitsReport {
+    LimitsReport::NotAsked
+}
+
+impl Record {
+    pub(crate) fn new(id: InstanceId, release: ReleaseId, now: Timestamp, host: Ipv4Addr, port: u16) -> Self {
+        Self {
+            id,
+            release,
+            created_at: now,
+            host: host.to_string(),
+            port,
+            restarts: 0,
+            draining: false,
+            suspended: false,
+            failed: None,
+            limits: LimitsReport::NotAsked,
+        }
+    }
 }
 
 /// One service's directory.

@@ -1,22 +1,27 @@
 //! One service's task: observe, decide, store, act; again after every change.
+//!
+//! `act` carries out what was decided, `news` takes in what the instances' barge-inits say and what their ends mean.
+
+mod act;
+mod news;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use barge_engine::{Desired, EngineError, ServiceReport};
-use barge_init::{Phase, StopRequest, TrafficCheck};
-use barge_model::hold::{Ended, Verdict, verdict};
-use barge_model::rollout::{Action, InstancePhase, Observed, Role, RolloutStatus, WaitingOn, step};
-use barge_model::{InstanceId, Release, ReleaseId, ServiceKey, Timestamp};
+use barge_init::Plan;
+use barge_model::registration::{Acknowledged, Acknowledgements};
+use barge_model::rollout::{Action, Observed, RegistrarHealth, RolloutStatus, WaitingOn, step};
+use barge_model::{InstanceId, ServiceKey, Timestamp};
+use barge_runtime::chain;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::engine::{Shared, now};
 use crate::instance::{self, News};
-use crate::observe::{Instance, Process, ending};
-use crate::store::{Record, ServiceStore, StoreError};
-use crate::{addresses, limits};
+use crate::observe::{Instance, Process};
+use crate::store::{ServiceStore, StoreError};
 
 /// What can be asked of a service's task.
 #[derive(Debug)]
@@ -27,12 +32,18 @@ pub(crate) enum Message {
     Suspend(oneshot::Sender<()>),
 }
 
+/// Every port that an instance has; kept by the engine.
+pub(crate) type Ports = BTreeSet<u16>;
+
 /// The longest sleep without anything to wait for.
 const IDLE: Duration = Duration::from_secs(60);
 /// After a failed write.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
-/// So many failed tries to start a candidate's instance count as a failed start.
-const START_TRIES: u32 = 3;
+/// A decision and its actions may call for another one so often before others get their turn.
+const ROUNDS: u32 = 32;
+
+/// Files and plan of an instance that is about to start, or a sentence for people that says why there are none.
+type Prepared = (InstanceId, u64, Result<Plan, String>);
 
 pub(crate) struct Service {
     key: ServiceKey,
@@ -44,7 +55,8 @@ pub(crate) struct Service {
     wake_at: Option<Timestamp>,
     instances: BTreeMap<InstanceId, Instance>,
     news: (mpsc::Sender<News>, mpsc::Receiver<News>),
-    preparing: JoinSet<(InstanceId, u64, Result<(), String>)>,
+    preparing: JoinSet<Prepared>,
+    /// Watches of instances, and stops under way.
     watches: JoinSet<()>,
     suspended: Option<oneshot::Sender<()>>,
 }
@@ -67,16 +79,16 @@ impl Service {
             store,
             shared,
         };
-        for mut record in service.store.records()? {
+        for record in service.store.records()? {
             service.shared.take_port(record.port);
             let id = record.id.clone();
-            if record.suspended {
-                record.suspended = false;
-                service.store.put_record(&record)?;
-                service.instances.insert(id, Instance::new(record, Process::New));
+            if record.failed.is_some() {
+                let mut instance = Instance::new(record, Process::Failed);
+                instance.status = instance::last_status(&service.store.instance_directory(&id), &id);
+                service.instances.insert(id, instance);
             } else {
                 service.instances.insert(id.clone(), Instance::new(record, Process::Adopting));
-                service.watch(&id, false);
+                service.watch(&id, None);
             }
         }
         Ok(service)
@@ -85,16 +97,19 @@ impl Service {
     /// Works until `messages` is closed.
     pub(crate) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         let mut acknowledgements = self.shared.config.acknowledgements.clone();
+        let mut registrar_works = true;
         loop {
             let pause = self.reconcile();
             if self.suspended.is_some() && !self.instances.values().any(|i| i.process == Process::Running) {
                 if let Some(done) = self.suspended.take() {
+                    // Whoever asked may have lost his patience.
                     let _ = done.send(());
                 }
                 return;
             }
             tokio::select! {
-                message = messages.recv() => match message {
+                // Who asks for a suspension lets go of us as well; it is over when everything has stopped.
+                message = messages.recv(), if self.suspended.is_none() => match message {
                     Some(Message::Apply(desired, reply)) => {
                         let _ = reply.send(self.apply(*desired));
                     }
@@ -108,7 +123,7 @@ impl Service {
                     }
                 }
                 Some(_) = self.watches.join_next() => {}
-                changed = acknowledgements.changed() => if changed.is_err() { return },
+                changed = acknowledgements.changed(), if registrar_works => registrar_works = changed.is_ok(),
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -128,19 +143,17 @@ impl Service {
         if self.suspended.is_some() {
             return IDLE;
         }
-        let adopting = self.instances.values().any(|instance| instance.process == Process::Adopting);
-        if adopting {
+        if self.instances.values().any(|instance| instance.process == Process::Adopting) {
             // Nothing is decided, and nobody is told anything, before everything that may still run has been looked for.
             self.publish_report();
             return IDLE;
         }
-        for _ in 0..32 {
+        for _ in 0..ROUNDS {
             match self.reconcile_once() {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    let text = barge_error_chain(&error);
-                    tracing::error!(key = %self.key, error = text, "the engine cannot go on with this service for now");
+                    tracing::error!(key = %self.key, error = chain(&error), "the engine cannot go on with this service for now");
                     return TROUBLE_PAUSE;
                 }
             }
@@ -159,15 +172,10 @@ impl Service {
     /// One round; true when it changed something that the next round may build upon.
     fn reconcile_once(&mut self) -> Result<bool, StoreError> {
         let Some(desired) = self.desired.clone() else { return Ok(false) };
-        let acknowledgements = self.shared.config.acknowledgements.borrow().clone();
+        let acknowledgements = self.acknowledgements();
+        let observe = |instance: &Instance| instance.observed(of(&acknowledgements, &instance.record.id));
         let observed = Observed {
-            instances: self
-                .instances
-                .values()
-                .map(|instance| {
-                    instance.observed(acknowledgements.instances.get(&instance.record.id).copied().unwrap_or_default())
-                })
-                .collect(),
+            instances: self.instances.values().map(observe).collect(),
             registrar: acknowledgements.health.clone(),
         };
         let decision = step(&desired.rollout, &self.status, &observed, now());
@@ -186,233 +194,31 @@ impl Service {
             };
         }
         changed |= self.start_due();
-        changed |= self.stop_drained()?;
+        changed |= self.stop_drained(&acknowledgements)?;
         Ok(changed)
     }
 
-    /// Carries out `Action::Scale`.
-    fn scale(&mut self, release: &ReleaseId, target: u32, keep_held: u32) -> Result<bool, StoreError> {
-        let of_release = |wanted: fn(InstancePhase) -> bool| {
-            move |instance: &&Instance| instance.record.release == *release && wanted(instance.phase())
-        };
-        let held: Vec<InstanceId> = self
-            .instances
-            .values()
-            .filter(of_release(|phase| phase == InstancePhase::Held))
-            .map(|instance| instance.record.id.clone())
-            .collect();
-        let mut live: Vec<(bool, Timestamp, InstanceId)> = self
-            .instances
-            .values()
-            .filter(of_release(|phase| !matches!(phase, InstancePhase::Held | InstancePhase::Draining)))
-            .map(|i| (i.phase() == InstancePhase::Ready, i.record.created_at, i.record.id.clone()))
-            .collect();
-        let keep_held = usize::try_from(keep_held).unwrap_or(usize::MAX);
-        let target = usize::try_from(target).unwrap_or(usize::MAX);
-        let mut changed = false;
-        for id in held.iter().skip(keep_held) {
-            changed |= self.drain(id)?;
+    /// What the registrar has said last. When it has ended, nothing can be registered, and nothing is stopped (R5).
+    fn acknowledgements(&self) -> Acknowledgements {
+        let receiver = &self.shared.config.acknowledgements;
+        let mut acknowledgements = receiver.borrow().clone();
+        if receiver.has_changed().is_err() {
+            acknowledgements.health = RegistrarHealth::Unhealthy { reason: "the registrar has ended".to_owned() };
         }
-        // A held instance that is kept stands for one that was asked for: it is not replaced (I7).
-        let existing = live.len() + held.len().min(keep_held);
-        if existing < target {
-            for _ in existing..target {
-                changed |= self.create(release)?;
-            }
-        } else if live.len() > target {
-            // Those that are not ready go first, then the newest.
-            live.sort_by(|a, b| (a.0, b.1).cmp(&(b.0, a.1)));
-            for (_, _, id) in live.iter().take(live.len() - target) {
-                changed |= self.drain(id)?;
-            }
-        }
-        Ok(changed)
-    }
-
-    fn create(&mut self, release: &ReleaseId) -> Result<bool, StoreError> {
-        let (host, port) = match self.shared.allocate() {
-            Ok(found) => found,
-            Err(addresses::AddressError::NoPort) => {
-                tracing::error!(key = %self.key, "no port is free for another instance");
-                return Ok(false);
-            }
-        };
-        let now = now();
-        let record = Record {
-            id: InstanceId::from_parts(now, rand::random()),
-            release: release.clone(),
-            created_at: now,
-            host: host.to_string(),
-            port,
-            restarts: 0,
-            draining: false,
-            suspended: false,
-        };
-        self.store.put_record(&record)?;
-        self.instances.insert(record.id.clone(), Instance::new(record, Process::New));
-        Ok(true)
-    }
-
-    /// Begins an instance's end: stored first, never taken back.
-    fn drain(&mut self, id: &InstanceId) -> Result<bool, StoreError> {
-        let Some(instance) = self.instances.get_mut(id).filter(|instance| !instance.record.draining) else {
-            return Ok(false);
-        };
-        let record = Record { draining: true, ..instance.record.clone() };
-        self.store.put_record(&record)?;
-        instance.record = record;
-        Ok(true)
-    }
-
-    /// Starts what is new, and again what has waited long enough.
-    fn start_due(&mut self) -> bool {
-        let now = now();
-        let due: Vec<InstanceId> = self
-            .instances
-            .values()
-            .filter(|instance| !instance.record.draining)
-            .filter(|instance| match instance.process {
-                Process::New => true,
-                Process::BackOff(at) => at <= now,
-                _ => false,
-            })
-            .map(|instance| instance.record.id.clone())
-            .collect();
-        for id in &due {
-            self.prepare(id);
-        }
-        !due.is_empty()
-    }
-
-    fn prepare(&mut self, id: &InstanceId) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
-        let Some(release) = release_of(&self.status, &instance.record.release) else {
-            instance.trouble = Some("the definition of its release is gone".to_owned());
-            instance.process = Process::Failed;
-            return;
-        };
-        instance.process = Process::Preparing;
-        instance.run += 1;
-        instance.status = None;
-        let (limits, groups) = limits::set(id, &release.config.resources);
-        instance.limits = limits;
-        let (record, run) = (instance.record.clone(), instance.run);
-        let (shared, key, directory) = (Arc::clone(&self.shared), self.key.clone(), self.store.instance_directory(id));
-        self.preparing.spawn(async move {
-            let result = shared.start_instance(&key, &release, &record, &directory, groups).await;
-            (record.id, run, result)
-        });
-    }
-
-    fn prepared(&mut self, id: &InstanceId, run: u64, result: Result<(), String>) {
-        let role = self.role_of(id);
-        let Some(instance) = self.instances.get_mut(id).filter(|instance| instance.run == run) else { return };
-        match result {
-            Ok(()) => {
-                instance.process = Process::Running;
-                instance.attempts = 0;
-                instance.trouble = None;
-                self.watch(id, true);
-            }
-            Err(reason) => {
-                tracing::warn!(key = %self.key, instance = %id, reason, "an instance could not be started");
-                instance.attempts += 1;
-                instance.trouble = Some(reason);
-                instance.process = if role == Role::Candidate && instance.attempts >= START_TRIES {
-                    Process::Failed
-                } else {
-                    Process::BackOff(now().plus(barge_model::hold::back_off(instance.attempts)))
-                };
-            }
-        }
-    }
-
-    fn watch(&mut self, id: &InstanceId, fresh: bool) {
-        let Some(instance) = self.instances.get(id) else { return };
-        let directory = self.store.instance_directory(id);
-        self.watches.spawn(instance::watch(directory, id.clone(), instance.run, fresh, self.news.0.clone()));
-    }
-
-    fn take_news(&mut self, news: News) {
-        match news {
-            News::Status { id, run, status } => {
-                let Some(instance) = self.instances.get_mut(&id).filter(|instance| instance.run == run) else { return };
-                if instance.process == Process::Adopting {
-                    tracing::info!(key = %self.key, instance = %id, "adopted");
-                    instance.process = Process::Running;
-                }
-                instance.status = Some(*status);
-            }
-            News::Gone { id, run, last } => {
-                let role = self.role_of(&id);
-                let Some(instance) = self.instances.get_mut(&id).filter(|instance| instance.run == run) else { return };
-                let last = last.map(|last| *last);
-                gone(instance, last, role);
-                if let Err(error) = self.store.put_record(&instance.record) {
-                    tracing::error!(instance = %id, error = &error as &dyn std::error::Error, "a record could not be stored");
-                }
-            }
-        }
-    }
-
-    fn role_of(&self, id: &InstanceId) -> Role {
-        let release = self.instances.get(id).map(|instance| &instance.record.release);
-        let set = self.status.sets.iter().find(|set| Some(&set.release.id) == release);
-        set.map_or(Role::Defunct, |set| set.role)
-    }
-
-    /// Draining instances: told to stop once the target knows that they end, forgotten once they are gone.
-    fn stop_drained(&mut self) -> Result<bool, StoreError> {
-        let acknowledgements = self.shared.config.acknowledgements.borrow().clone();
-        let mut finished = Vec::new();
-        for (id, instance) in &mut self.instances {
-            if !instance.record.draining {
-                continue;
-            }
-            let terminal = acknowledgements.instances.get(id).is_some_and(|acknowledged| acknowledged.terminal);
-            match instance.process {
-                Process::Running if terminal && !instance.stop_sent => {
-                    instance.stop_sent = true;
-                    let request = stop_request(
-                        &self.key,
-                        instance,
-                        release_of(&self.status, &instance.record.release),
-                        &self.shared,
-                    );
-                    let directory = self.store.instance_directory(id);
-                    self.watches.spawn(async move {
-                        // Where nobody answers, the watch finds out by itself that the instance is gone.
-                        instance::stop(&directory, request).await;
-                    });
-                }
-                Process::Running | Process::Preparing | Process::Adopting => {}
-                Process::New | Process::BackOff(_) | Process::Failed if terminal => finished.push(id.clone()),
-                _ => {}
-            }
-        }
-        for id in &finished {
-            self.store.remove_instance(id)?;
-            limits::remove(id);
-            if let Some(instance) = self.instances.remove(id) {
-                self.shared.free_port(instance.record.port);
-            }
-        }
-        Ok(!finished.is_empty())
+        acknowledgements
     }
 
     async fn suspend(&mut self, done: oneshot::Sender<()>) {
+        // What is being prepared has not been started: that happens in this task alone.
         self.preparing.shutdown().await;
         for (id, instance) in &mut self.instances {
             instance.record.suspended = true;
             if let Err(error) = self.store.put_record(&instance.record) {
-                tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "will count as a crash");
+                tracing::warn!(instance = %id, error = chain(&error), "this stop will count as a crash");
             }
             if matches!(instance.process, Process::Running | Process::Adopting) {
-                let request = StopRequest { traffic: None, quiet_ms: 0, limit_ms: 0, grace_ms: 5000 };
                 instance.process = Process::Running;
-                if !instance::stop(&self.store.instance_directory(id), request).await {
-                    instance.process = Process::New;
-                }
+                self.watches.spawn(instance::stop(self.store.instance_directory(id), act::at_once()));
             } else {
                 instance.process = Process::New;
             }
@@ -426,82 +232,19 @@ impl Service {
     }
 
     fn publish_report(&self) {
-        let acknowledgements = self.shared.config.acknowledgements.borrow().clone();
-        let report = ServiceReport {
+        let acknowledgements = self.acknowledgements();
+        let report = |instance: &Instance| instance.report(of(&acknowledgements, &instance.record.id));
+        self.shared.publish_report(ServiceReport {
             key: self.key.clone(),
             version: self.desired.as_ref().map_or(0, |desired| desired.version),
             replicas: self.desired.as_ref().map_or(0, |desired| desired.rollout.replicas),
             status: self.status.clone(),
             waiting_on: self.waiting_on.clone(),
-            instances: self
-                .instances
-                .values()
-                .map(|i| i.report(acknowledgements.instances.get(&i.record.id).copied().unwrap_or_default()))
-                .collect(),
-        };
-        self.shared.publish_report(report);
+            instances: self.instances.values().map(report).collect(),
+        });
     }
 }
 
-/// An instance's barge-init is gone: what follows is decided by `hold::verdict`.
-fn gone(instance: &mut Instance, last: Option<barge_init::Status>, role: Role) {
-    let was_ready = last.as_ref().is_some_and(|status| status.was_ready);
-    instance.ending = last.as_ref().and_then(|status| status.ending).map(ending);
-    let held = last.as_ref().is_some_and(|status| status.phase == Phase::Held);
-    instance.status = last;
-    if instance.record.suspended {
-        instance.process = Process::New;
-        return;
-    }
-    let ended = Ended {
-        role,
-        stopping: instance.record.draining,
-        was_ready: was_ready && !held,
-        restarts: instance.record.restarts,
-    };
-    instance.process = match verdict(ended) {
-        Verdict::Gone => Process::New,
-        Verdict::Hold => Process::Failed,
-        Verdict::Restart(pause) => {
-            instance.record.restarts += 1;
-            Process::BackOff(now().plus(pause))
-        }
-    };
+fn of(acknowledgements: &Acknowledgements, id: &InstanceId) -> Acknowledged {
+    acknowledgements.instances.get(id).copied().unwrap_or_default()
 }
-
-fn release_of(status: &RolloutStatus, release: &ReleaseId) -> Option<Release> {
-    status.sets.iter().find(|set| set.release.id == *release).map(|set| set.release.clone())
-}
-
-fn stop_request(key: &ServiceKey, instance: &Instance, release: Option<Release>, shared: &Shared) -> StopRequest {
-    let drain = release.map(|release| release.config.drain).unwrap_or_default();
-    let traffic = shared.config.traffic.as_ref().map(|endpoint| TrafficCheck {
-        address: endpoint.address,
-        path: format!(
-            "/v1/services/{}/instances/{}/traffic?environment={}",
-            key.service, instance.record.id, key.environment
-        ),
-        token: endpoint.token.clone(),
-    });
-    // What was never ready never had a request.
-    let had_traffic = instance.status.as_ref().is_some_and(|status| status.was_ready);
-    StopRequest {
-        traffic,
-        quiet_ms: drain.quiet.0,
-        limit_ms: if had_traffic { drain.limit.0 } else { 0 },
-        grace_ms: drain.grace.0,
-    }
-}
-
-fn barge_error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
-/// Every port that an instance has, by service; kept by the engine.
-pub(crate) type Ports = BTreeSet<u16>;

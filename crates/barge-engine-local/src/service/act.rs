@@ -1,0 +1,256 @@
+//! Carries out what was decided: makes instances, starts them, takes them out of traffic, stops and forgets them. Every step is stored
+//! before it is done, so that the next engine finds what this one has begun.
+
+use std::sync::Arc;
+
+use barge_init::{Plan, StopRequest, TrafficCheck};
+use barge_model::registration::Acknowledgements;
+use barge_model::rollout::{InstancePhase, Role, RolloutStatus};
+use barge_model::{InstanceId, Release, ReleaseId, ServiceKey, Timestamp};
+use barge_runtime::chain;
+use tokio::process::Child;
+
+use super::{Service, of};
+use crate::addresses::AddressError;
+use crate::engine::{Shared, now};
+use crate::instance;
+use crate::limits;
+use crate::observe::{Instance, Process};
+use crate::store::{Record, StoreError};
+
+/// So many failed tries to start a candidate's instance count as a failed start.
+const START_TRIES: u32 = 3;
+
+impl Service {
+    /// Carries out `Action::Scale`.
+    pub(super) fn scale(&mut self, release: &ReleaseId, target: u32, keep_held: u32) -> Result<bool, StoreError> {
+        let of_release = |instance: &&Instance| instance.record.release == *release;
+        let held: Vec<InstanceId> = self
+            .instances
+            .values()
+            .filter(of_release)
+            .filter(|instance| instance.phase() == InstancePhase::Held)
+            .map(|instance| instance.record.id.clone())
+            .collect();
+        let mut live: Vec<(bool, Timestamp, InstanceId)> = self
+            .instances
+            .values()
+            .filter(of_release)
+            .filter(|instance| !matches!(instance.phase(), InstancePhase::Held | InstancePhase::Draining))
+            .map(|i| (i.phase() == InstancePhase::Ready, i.record.created_at, i.record.id.clone()))
+            .collect();
+        let keep_held = usize::try_from(keep_held).unwrap_or(usize::MAX);
+        let target = usize::try_from(target).unwrap_or(usize::MAX);
+        let mut changed = false;
+        for id in held.iter().skip(keep_held) {
+            changed |= self.drain(id)?;
+        }
+        // A held instance that is kept stands for one that was asked for: it is not replaced (I7).
+        let existing = live.len() + held.len().min(keep_held);
+        for _ in existing..target {
+            changed |= self.create(release)?;
+        }
+        if live.len() > target {
+            // Those that are not ready go first, then the newest.
+            live.sort_by(|a, b| (a.0, b.1).cmp(&(b.0, a.1)));
+            for (_, _, id) in live.iter().take(live.len() - target) {
+                changed |= self.drain(id)?;
+            }
+        }
+        Ok(changed)
+    }
+
+    fn create(&mut self, release: &ReleaseId) -> Result<bool, StoreError> {
+        let (host, port) = match self.shared.allocate() {
+            Ok(found) => found,
+            Err(AddressError::NoPort) => {
+                tracing::error!(key = %self.key, "no port is free for another instance");
+                return Ok(false);
+            }
+        };
+        let record = Record::new(InstanceId::from_parts(now(), rand::random()), release.clone(), now(), host, port);
+        if let Err(error) = self.store.put_record(&record) {
+            self.shared.free_port(port);
+            return Err(error);
+        }
+        self.instances.insert(record.id.clone(), Instance::new(record, Process::New));
+        Ok(true)
+    }
+
+    /// Begins an instance's end: stored first, never taken back.
+    pub(super) fn drain(&mut self, id: &InstanceId) -> Result<bool, StoreError> {
+        let Some(instance) = self.instances.get_mut(id).filter(|instance| !instance.record.draining) else {
+            return Ok(false);
+        };
+        let record = Record { draining: true, ..instance.record.clone() };
+        self.store.put_record(&record)?;
+        instance.record = record;
+        Ok(true)
+    }
+
+    /// Starts what is new, and again what has waited long enough.
+    pub(super) fn start_due(&mut self) -> bool {
+        let now = now();
+        let is_due = |instance: &&Instance| match instance.process {
+            Process::New => true,
+            Process::BackOff(at) => at <= now,
+            _ => false,
+        };
+        let due: Vec<InstanceId> = self
+            .instances
+            .values()
+            .filter(|instance| !instance.record.draining)
+            .filter(is_due)
+            .map(|instance| instance.record.id.clone())
+            .collect();
+        for id in &due {
+            self.prepare(id);
+        }
+        !due.is_empty()
+    }
+
+    /// Brings an instance's files and makes its plan; the start itself follows in `prepared`.
+    fn prepare(&mut self, id: &InstanceId) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        let Some(release) = release_of(&self.status, &instance.record.release) else {
+            self.not_started(id, "the definition of its release is gone".to_owned());
+            return;
+        };
+        instance.process = Process::Preparing;
+        instance.run += 1;
+        instance.status = None;
+        instance.stop_sent = false;
+        let (limits, groups) = limits::set(id, &release.config.resources);
+        instance.record.limits = limits;
+        let (record, run) = (instance.record.clone(), instance.run);
+        let (shared, key, directory) = (Arc::clone(&self.shared), self.key.clone(), self.store.instance_directory(id));
+        self.preparing.spawn(async move {
+            let result = shared.prepare_instance(&key, &release, &record, &directory, groups).await;
+            (record.id, run, result)
+        });
+    }
+
+    /// Starts an instance whose files are there.
+    pub(super) fn prepared(&mut self, id: &InstanceId, run: u64, result: Result<Plan, String>) {
+        let Some(instance) = self.instances.get_mut(id).filter(|instance| instance.run == run) else { return };
+        if instance.record.draining {
+            // Its end came first.
+            instance.process = Process::New;
+            return;
+        }
+        let directory = self.store.instance_directory(id);
+        let program = &self.shared.config.init_program;
+        let started =
+            result.and_then(|plan| instance::start(&directory, &plan, program).map_err(|error| chain(&error)));
+        match started {
+            Ok(child) => {
+                instance.process = Process::Running;
+                instance.record.suspended = false;
+                // Should this not be stored, the next engine finds a living instance and takes it for what it is.
+                if let Err(error) = self.store.put_record(&instance.record) {
+                    tracing::warn!(instance = %id, error = chain(&error), "a start could not be noted");
+                }
+                self.watch(id, Some(child));
+            }
+            Err(reason) => self.not_started(id, reason),
+        }
+    }
+
+    /// Nothing of an instance runs, and no barge-init could tell why.
+    pub(super) fn not_started(&mut self, id: &InstanceId, reason: String) {
+        let candidate = self.role_of(id) == Role::Candidate;
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        tracing::warn!(key = %self.key, instance = %id, reason, "an instance could not be started");
+        instance.attempts += 1;
+        if instance.record.draining {
+            instance.process = Process::New;
+        } else if candidate && instance.attempts >= START_TRIES {
+            instance.record.failed = Some(reason.clone());
+            instance.process = Process::Failed;
+        } else {
+            instance.process = Process::BackOff(now().plus(barge_model::hold::back_off(instance.attempts)));
+        }
+        instance.trouble = Some(reason);
+        self.note(id);
+    }
+
+    /// Stores an instance's record where nothing depends on it: what is lost is found out again.
+    pub(super) fn note(&self, id: &InstanceId) {
+        if let Some(instance) = self.instances.get(id)
+            && let Err(error) = self.store.put_record(&instance.record)
+        {
+            tracing::error!(instance = %id, error = chain(&error), "a record could not be stored");
+        }
+    }
+
+    /// Watches an instance's barge-init: one that was just started, or one that may have outlived an engine.
+    pub(super) fn watch(&mut self, id: &InstanceId, started: Option<Child>) {
+        let Some(instance) = self.instances.get(id) else { return };
+        let directory = self.store.instance_directory(id);
+        self.watches.spawn(instance::watch(directory, id.clone(), instance.run, started, self.news.0.clone()));
+    }
+
+    /// Draining instances: told to stop once the target knows that they end, forgotten once they are gone.
+    pub(super) fn stop_drained(&mut self, acknowledgements: &Acknowledgements) -> Result<bool, StoreError> {
+        let mut finished = Vec::new();
+        for (id, instance) in &mut self.instances {
+            if !instance.record.draining || !of(acknowledgements, id).terminal {
+                continue;
+            }
+            match instance.process {
+                Process::Running if !instance.stop_sent => {
+                    instance.stop_sent = true;
+                    let release = release_of(&self.status, &instance.record.release);
+                    let request = stop_request(&self.key, instance, release, &self.shared);
+                    self.watches.spawn(instance::stop(self.store.instance_directory(id), request));
+                }
+                Process::Running | Process::Preparing | Process::Adopting => {}
+                Process::New | Process::BackOff(_) | Process::Failed => finished.push(id.clone()),
+            }
+        }
+        for id in &finished {
+            self.store.remove_instance(id)?;
+            limits::remove(id);
+            if let Some(instance) = self.instances.remove(id) {
+                self.shared.free_port(instance.record.port);
+            }
+        }
+        Ok(!finished.is_empty())
+    }
+
+    /// What an instance's set is for; an instance without a set is on its way out.
+    pub(super) fn role_of(&self, id: &InstanceId) -> Role {
+        let release = self.instances.get(id).map(|instance| &instance.record.release);
+        let set = self.status.sets.iter().find(|set| Some(&set.release.id) == release);
+        set.map_or(Role::Defunct, |set| set.role)
+    }
+}
+
+/// A stop without a wait for silence, for what has no traffic.
+pub(super) fn at_once() -> StopRequest {
+    StopRequest { traffic: None, quiet_ms: 0, limit_ms: 0, grace_ms: 5000 }
+}
+
+fn release_of(status: &RolloutStatus, release: &ReleaseId) -> Option<Release> {
+    status.sets.iter().find(|set| set.release.id == *release).map(|set| set.release.clone())
+}
+
+fn stop_request(key: &ServiceKey, instance: &Instance, release: Option<Release>, shared: &Shared) -> StopRequest {
+    let drain = release.map(|release| release.config.drain).unwrap_or_default();
+    let traffic = shared.config.traffic.as_ref().map(|endpoint| TrafficCheck {
+        address: endpoint.address,
+        path: format!(
+            "/v1/services/{}/instances/{}/traffic?environment={}",
+            key.service, instance.record.id, key.environment
+        ),
+        token: endpoint.token.clone(),
+    });
+    // What was never ready never had a request.
+    let had_traffic = instance.status.as_ref().is_some_and(|status| status.was_ready);
+    StopRequest {
+        traffic,
+        quiet_ms: drain.quiet.0,
+        limit_ms: if had_traffic { drain.limit.0 } else { 0 },
+        grace_ms: drain.grace.0,
+    }
+}
