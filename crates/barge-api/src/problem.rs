@@ -22,6 +22,8 @@ pub mod code {
     pub const NOT_AT_GATE: &str = "not_at_gate";
     /// There is nothing to go back to.
     pub const NOTHING_TO_ROLL_BACK_TO: &str = "nothing_to_roll_back_to";
+    /// Nothing serves that could be started anew.
+    pub const NOTHING_TO_RESTART: &str = "nothing_to_restart";
     /// The idempotency key was used for another request.
     pub const KEY_REUSED: &str = "idempotency_key_reused";
     /// The request is too large.
