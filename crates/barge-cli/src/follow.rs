@@ -21,7 +21,7 @@ const AWAY_LIMIT: Duration = Duration::from_secs(30);
 /// The pause between two tries.
 const AWAY_PAUSE: Duration = Duration::from_millis(500);
 /// How long the server's own record of a failure is waited for.
-const RECORD_LIMIT: Duration = Duration::from_secs(3);
+const RECORD_LIMIT: Duration = Duration::from_secs(2);
 
 /// Until when a command stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -151,7 +151,8 @@ async fn watch(
                         }
                         activity.now(&status.sentence);
                         let position = settled_position(target, release, &status).await?;
-                        if goal.reached(&position) {
+                        // What the engine has not taken up yet is still to come.
+                        if status.settled && goal.reached(&position) {
                             return Ok((position, status));
                         }
                         *last = Some(status);

@@ -64,7 +64,7 @@ pub(crate) fn instances(instances: &[InstanceView], releases: &[ReleaseView], no
             ago(view.created_at, now).trim_end_matches(" ago").to_owned().into(),
         ]);
         if let Some(reason) = &view.reason {
-            table.row(["".into(), "".into(), Cell::styled(Style::Dim, reason.clone())]);
+            table.note(reason.clone());
         }
     }
     table
@@ -215,7 +215,20 @@ mod tests {
             instance("AAAAAA", 1, Role::Stable, InstancePhase::Ready),
         ];
         let gate = ServiceStatus { waiting_on, candidate: Some(candidate), ..status(instances) };
-        insta::assert_snapshot!(page(&gate), @"");
+        insta::assert_snapshot!(page(&gate), @r"
+        greeter in test  http://greeter.test.localhost:7402
+        waiting for approval
+
+          release 2  candidate  at its gate for 3m  by admin, 3m ago  new checkout
+          release 1  stable     1 available         by admin, 3m ago
+
+          INSTANCE  RELEASE  ROLE       PHASE  ONLINE  ADDRESS         RESTARTS  AGE
+          AAAAAA    1        stable     ready  yes     127.1.0.1:8080  0         3m
+          BBBBBB    2        candidate  ready  yes     127.1.0.2:8080  0         3m
+
+          go on       barge approve
+          take back   barge abort
+        ");
         assert_eq!(summary(&gate, at(200)), "greeter in test: waiting for approval (2 of 2 available)");
     }
 
@@ -229,14 +242,33 @@ mod tests {
         let outcome = Outcome::Failed { failure };
         let finished = vec![Finished { release: release(2).id, outcome, at: at(100) }];
         let failed = ServiceStatus { finished, ..status(vec![held]) };
-        insta::assert_snapshot!(page(&failed), @"");
+        insta::assert_snapshot!(page(&failed), @r"
+        greeter in test  http://greeter.test.localhost:7402
+        everything runs as it should
+
+          release 1  stable  0 available  by admin, 3m ago
+          release 2  failed  1m ago       by admin, 3m ago  new checkout
+
+          INSTANCE  RELEASE  ROLE     PHASE  ONLINE  ADDRESS         RESTARTS  AGE
+          BBBBBB    2        defunct  held   no      127.1.0.2:8080  0         3m
+            exited with code 1
+
+          look inside barge exec
+          its output  barge logs
+          let go      barge abort
+        ");
     }
 
     #[test]
     fn a_service_that_was_never_released_says_what_to_do() {
         let sentence = WaitingOn::FirstRelease.to_string();
         let empty = ServiceStatus { waiting_on: WaitingOn::FirstRelease, sentence, stable: None, ..status(Vec::new()) };
-        insta::assert_snapshot!(page(&empty), @"");
+        insta::assert_snapshot!(page(&empty), @r"
+        greeter in test  http://greeter.test.localhost:7402
+        waiting for the first release
+
+          release     barge deploy
+        ");
     }
 
     #[test]

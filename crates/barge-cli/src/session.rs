@@ -5,8 +5,9 @@
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use barge_api::{Client, EnvironmentView, ReleaseView, ServiceStatus};
+use barge_api::{ApiError, Client, EnvironmentView, ReleaseView, ServiceStatus};
 use barge_model::{EnvironmentName, ReleaseId, ServiceName};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ use crate::terminal::Terminal;
 
 const LOGIN_FILE: &str = "client.json";
 const TOKEN_VARIABLE: &str = "BARGE_TOKEN";
+/// How often a change is tried whose connection breaks, and the pause between.
+const CHANGE_TRIES: u32 = 3;
+const CHANGE_PAUSE: Duration = Duration::from_millis(500);
 
 /// A login as it is stored.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,22 +157,19 @@ impl Session {
                 .hint(format!("choose one of: {}", names.join(", ")))
         })
     }
-
-    /// Adds environment and service; a round trip is spent only when no environment was named.
-    pub(crate) async fn target(self, globals: &Globals) -> Result<Target, Failure> {
-        let service = service_name(globals)?;
-        let environment = match &self.chosen.environment {
-            Some(name) => name.clone(),
-            None => self.environment().await?.name,
-        };
-        Ok(Target { session: self, environment, service })
-    }
 }
 
 impl Target {
     /// Connects and finds out which service in which environment is meant.
     pub(crate) async fn open(globals: &Globals, terminal: &Terminal) -> Result<Self, Failure> {
-        Session::open(globals, terminal)?.target(globals).await
+        let service = service_name(globals)?;
+        let session = Session::open(globals, terminal)?;
+        // A round trip is spent only when no environment was named.
+        let environment = match &session.chosen.environment {
+            Some(name) => name.clone(),
+            None => session.environment().await?.name,
+        };
+        Ok(Self { session, environment, service })
     }
 
     /// The client.
@@ -222,6 +223,20 @@ impl Target {
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} in {}", self.service, self.environment)
+    }
+}
+
+/// Makes a change with an idempotency key, and asks again when the connection broke: the key, made once for each run of a command,
+/// makes a repetition harmless.
+pub(crate) async fn change<T>(call: impl AsyncFn(&str) -> Result<T, ApiError>) -> Result<T, Failure> {
+    let key = ulid::Ulid::new().to_string();
+    let mut tries = 1;
+    loop {
+        match call(&key).await {
+            Err(ApiError::Unreachable { .. }) if tries < CHANGE_TRIES => tries += 1,
+            result => return Ok(result?),
+        }
+        tokio::time::sleep(CHANGE_PAUSE).await;
     }
 }
 

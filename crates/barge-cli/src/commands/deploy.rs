@@ -12,7 +12,7 @@ use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
 use crate::follow::{Attach, Left, Outline, conclude, follow};
 use crate::project::Project;
-use crate::session::{Session, Target};
+use crate::session::{Session, Target, change};
 use crate::terminal::{Style, Terminal};
 
 const EXAMPLES: &str = "\
@@ -205,8 +205,8 @@ async fn release(
         reason: args.reason.clone(),
         supersede: args.supersede,
     };
-    let key = ulid::Ulid::new().to_string();
-    let answer = target.client().new_release(&target.environment, &target.service, &request, &key).await?;
+    let call = async |key: &str| target.client().new_release(&target.environment, &target.service, &request, key).await;
+    let answer = change(call).await?;
     let Some(id) = answer.release else {
         return Err(Failure::new(Kind::General, format!("the server made no release: {}", answer.message)));
     };

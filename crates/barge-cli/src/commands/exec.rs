@@ -175,7 +175,7 @@ struct Input {
 impl Input {
     /// Sends until a signal ends us. A connection that broke is the receiver's to report: the exit code may still be on its way.
     async fn send(mut self) -> Failure {
-        let mut ping = tokio::time::interval(PING);
+        let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
         let mut open = true;
         let mut interrupts = 0;
         loop {

@@ -5,7 +5,7 @@ use barge_api::RestartRequest;
 use crate::arguments::Globals;
 use crate::failure::Failure;
 use crate::follow::{Attach, conclude, follow};
-use crate::session::Target;
+use crate::session::{Target, change};
 use crate::terminal::{Style, Terminal};
 
 const EXAMPLES: &str = "\
@@ -31,8 +31,8 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let terminal = Terminal::new(globals);
     let target = Target::open(globals, &terminal).await?;
     let request = RestartRequest { reason: args.reason };
-    let key = ulid::Ulid::new().to_string();
-    let answer = target.client().restart(&target.environment, &target.service, &request, &key).await?;
+    let Target { environment, service, .. } = &target;
+    let answer = change(async |key| target.client().restart(environment, service, &request, key).await).await?;
     let Some(id) = answer.release.clone() else {
         return terminal.data(&answer, |_| answer.message.clone());
     };

@@ -1,11 +1,12 @@
 //! `barge rollback`: back to an earlier release, at once, without a build.
 
 use barge_api::{ReleaseView, RollbackRequest};
+use barge_model::ReleaseId;
 
 use crate::arguments::Globals;
 use crate::failure::Failure;
 use crate::follow::{Attach, Outline, conclude, follow};
-use crate::session::Target;
+use crate::session::{Target, change};
 use crate::terminal::{Style, Terminal};
 
 const EXAMPLES: &str = "\
@@ -38,27 +39,28 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         Some(name) => Some(target.find_release(name).await?.id),
         None => None,
     };
-    let before = latest(&target).await?;
+    let serving = target.status().await?.stable;
+    let serving = match &serving {
+        Some(id) => Some(target.release(id).await?),
+        None => None,
+    };
     let request = RollbackRequest { to, reason: args.reason };
-    let key = ulid::Ulid::new().to_string();
-    let answer = target.client().rollback(&target.environment, &target.service, &request, &key).await?;
-    let undo = before.map(|view| target.command(&format!("rollback --to {}", view.number)));
+    let Target { environment, service, .. } = &target;
+    let answer = change(async |key| target.client().rollback(environment, service, &request, key).await).await?;
     let Some(id) = answer.release.clone() else {
         return terminal.data(&answer, |_| answer.message.clone());
     };
     let activity = terminal.activity();
     activity.line(Style::Bold, &answer.message);
     drop(activity);
+    let undo = undo(serving.as_ref(), &id).map(|rest| target.command(&rest));
     let release = target.release(&id).await?;
     let outline = follow(&target, release, &args.attach, &terminal).await?;
     conclude(&target, &Outline { undo, ..outline }, &terminal)
 }
 
-/// What runs, or is on its way, before the rollback: what to go to for undoing it.
-async fn latest(target: &Target) -> Result<Option<ReleaseView>, Failure> {
-    let status = target.status().await?;
-    match status.candidate.map(|candidate| candidate.release).or(status.stable) {
-        Some(id) => target.release(&id).await.map(Some),
-        None => Ok(None),
-    }
+/// What takes the rollback back: the release that served, or, where a release was taken back that never served, making it again.
+fn undo(serving: Option<&ReleaseView>, now: &ReleaseId) -> Option<String> {
+    let serving = serving?;
+    Some(if serving.id == *now { "deploy".to_owned() } else { format!("rollback --to {}", serving.number) })
 }

@@ -1,0 +1,133 @@
+//! `barge init` and `barge build`.
+
+use insta::assert_snapshot;
+
+use crate::fake::Fake;
+use crate::support::{Place, names};
+
+#[test]
+fn init_writes_what_it_finds_and_never_overwrites() {
+    let place = Place::new();
+    place.program("dist/project", "#!/bin/sh\n");
+    assert_snapshot!(place.run("init").told(), @r"
+    exit code 0
+    --- stdout
+    wrote PROJECT/barge.yaml
+
+      name: project
+      kind: web
+      # build: {path: dist}    # found
+      # command: ./project    # found; run in /app
+      # replicas: 2
+
+    `barge deploy` releases it
+    ");
+    let written = std::fs::read_to_string(place.project().join("barge.yaml")).unwrap();
+    assert_snapshot!(place.run("init -m other").told(), @r"
+    exit code 1
+    --- stderr
+    error: PROJECT/barge.yaml is there already and stays as it is
+    hint: `barge deploy` releases it; to begin anew, remove it first
+    ");
+    assert_eq!(std::fs::read_to_string(place.project().join("barge.yaml")).unwrap(), written);
+    assert!(place.run("build --digest").ok().starts_with("sha256:"), "what init writes can be built");
+}
+
+#[test]
+fn init_says_what_it_could_not_find() {
+    let place = Place::new();
+    let json = place.run("init -m checkout --kind rpc --json").json();
+    assert_eq!((&json["name"], &json["kind"], &json["command"]), (&"checkout".into(), &"rpc".into(), &().into()));
+    let run = place.run("build --digest");
+    assert!(run.code == 2 && run.err.contains("holds no files"), "{}", run.told());
+    place.write("data.txt", "x");
+    assert_snapshot!(place.run("build --digest").told(), @r"
+    exit code 2
+    --- stderr
+    error: nothing says how to start checkout: PROJECT holds no start.sh, no program named checkout, and not exactly one program or jar
+    hint: add it to barge.yaml, such as `command: ./server --port $PORT`
+    ");
+}
+
+#[test]
+fn the_same_files_give_the_same_digest_in_two_places() {
+    let digests: Vec<String> = (0..2)
+        .map(|_| {
+            let place = Place::new();
+            place.greeter();
+            let run = place.run("build --output oci:image");
+            let digest = run.ok().trim().to_owned();
+            assert_eq!(names(&place.project().join("image")), ["blobs", "index.json", "oci-layout"]);
+            let index = std::fs::read_to_string(place.project().join("image/index.json")).unwrap();
+            assert!(index.contains(&digest), "{index}");
+            assert_eq!(place.run("build --digest").ok().trim(), digest, "only asking changes nothing");
+            assert_eq!(place.run("build --output tar:image.tar --json").json()["digest"], digest.as_str());
+            assert!(place.project().join("image.tar").metadata().unwrap().len() > 1024);
+            digest
+        })
+        .collect();
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[test]
+fn a_project_that_is_built_itself_keeps_its_secrets_out_of_the_image() {
+    let digest = |secret: Option<&str>| {
+        let place = Place::new();
+        place.write("barge.yaml", "name: greeter\nkind: web\n");
+        place.program("start.sh", "#!/bin/sh\n");
+        if let Some(secret) = secret {
+            place.write(".env", secret);
+            place.write(".git/config", secret);
+        }
+        place.run("build --digest").ok().to_owned()
+    };
+    assert_eq!(digest(None), digest(Some("PASSWORD=x")));
+}
+
+#[test]
+fn a_command_that_names_no_program_is_found_before_anything_starts() {
+    let place = Place::new();
+    place.program("dist/greeter", "#!/bin/sh\n");
+    let check = |command: &str, expected: &str| {
+        place.write("barge.yaml", &format!("name: greeter\nkind: web\ncommand: {command}\n"));
+        let run = place.run("build --digest");
+        assert_eq!(run.told(), expected, "{command}");
+    };
+    check(
+        "./greter --fast",
+        "exit code 2\n--- stderr\nerror: the command starts ./greter, which is not among the built files\n\
+         hint: programs among them: ./greeter\n",
+    );
+    place.write("dist/notes", "x");
+    check(
+        "./notes",
+        "exit code 2\n--- stderr\nerror: the command starts ./notes, which is not executable\nhint: `chmod +x notes`\n",
+    );
+}
+
+#[test]
+fn build_pushes_to_the_environments_registry_and_the_second_time_sends_nothing() {
+    let fake = Fake::new();
+    let place = Place::with(&fake);
+    let first = place.run("build --json").json();
+    let host = fake.address.trim_start_matches("http://");
+    let reference = first["reference"].as_str().unwrap();
+    assert!(reference.starts_with(&format!("{host}/greeter@sha256:")), "{reference}");
+    assert!(first["sent"].as_u64().unwrap() > 0);
+    let second = place.run("build");
+    assert_eq!(second.ok().trim(), reference);
+    assert!(second.err.ends_with("pushed: the registry had it already\n"), "{}", second.err);
+    assert_eq!(place.run("build --quiet").err, "");
+}
+
+#[test]
+fn it_works_in_a_directory_below_the_project() {
+    let place = Place::new();
+    place.greeter();
+    let digest = place.run("build --digest").ok().to_owned();
+    let below = place.project().join("dist");
+    let run = place.finish(place.command(&["build", "--digest"]).current_dir(below));
+    assert_eq!(run.ok(), digest);
+    let run = place.finish(place.command(&["build", "--digest", "project"]).current_dir(place.project().join("..")));
+    assert_eq!(run.ok(), digest);
+}

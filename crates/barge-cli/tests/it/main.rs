@@ -1,0 +1,13 @@
+//! Tests of the `barge` binary: it is run as people run it, against a server that plays a part.
+
+// Tests say what they expect by panicking; helper functions outside of #[test] are tests as well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod build;
+mod deploy;
+mod errors;
+mod exec;
+mod fake;
+mod help;
+mod operate;
+mod support;
