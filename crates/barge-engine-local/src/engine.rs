@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::addresses::{self, AddressError};
 use crate::images::Images;
+use crate::observe::Trouble;
 use crate::service::{Message, Ports, Service};
 use crate::store::{self, Record, ServiceStore, StoreError};
 use crate::{environment, exec, logs};
@@ -108,7 +109,7 @@ impl Shared {
         self.changes.send_modify(|revision| *revision += 1);
     }
 
-    /// Brings an instance's files and makes its plan. The error is a sentence for people.
+    /// Brings an instance's files and makes its plan.
     pub(crate) async fn prepare_instance(
         &self,
         key: &ServiceKey,
@@ -116,15 +117,21 @@ impl Shared {
         record: &Record,
         directory: &Path,
         groups: Vec<PathBuf>,
-    ) -> Result<Plan, String> {
+    ) -> Result<Plan, Trouble> {
         let app = directory.join("app");
         if !app.is_dir() {
             let partial = directory.join("app.part");
             let _ = tokio::fs::remove_dir_all(&partial).await;
-            self.images.place(release, &partial).await.map_err(|error| chain(&error))?;
-            tokio::fs::rename(&partial, &app).await.map_err(|error| format!("name {}: {error}", app.display()))?;
+            self.images
+                .place(release, &partial)
+                .await
+                .map_err(|error| Trouble { reason: chain(&error), passing: error.passing() })?;
+            tokio::fs::rename(&partial, &app)
+                .await
+                .map_err(|error| Trouble::passing(format!("name {}: {error}", app.display())))?;
         }
-        let env = environment::make(key, release, record, &app, &self.config.secrets).map_err(|error| chain(&error))?;
+        let env = environment::make(key, release, record, &app, &self.config.secrets)
+            .map_err(|error| Trouble::lasting(chain(&error)))?;
         Ok(Plan {
             instance: record.id.to_string(),
             command: release.config.command.clone(),

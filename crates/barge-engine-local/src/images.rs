@@ -30,6 +30,17 @@ pub(crate) enum ImageError {
     Interrupted,
 }
 
+impl ImageError {
+    /// Whether the same may succeed a little later. The client has tried more than once already.
+    pub(crate) fn passing(&self) -> bool {
+        match self {
+            ImageError::Fetch { source: RegistryError::Unreachable { .. }, .. } => true,
+            ImageError::Fetch { source: RegistryError::Status { status, .. }, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+}
+
 /// The images of an engine.
 #[derive(Debug)]
 pub(crate) struct Images {

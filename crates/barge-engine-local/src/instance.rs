@@ -27,6 +27,14 @@ pub(crate) enum InstanceError {
     Spawn(#[source] std::io::Error),
 }
 
+impl InstanceError {
+    /// Whether the same may succeed a little later: a full disk or too many processes may pass, a missing program does not.
+    pub(crate) fn passing(&self) -> bool {
+        use std::io::ErrorKind::{NotFound, PermissionDenied};
+        !matches!(self, InstanceError::Spawn(error) if matches!(error.kind(), NotFound | PermissionDenied))
+    }
+}
+
 /// What a watch tells the service's task. `run` counts the starts, so that news of an earlier run is recognised as old.
 #[derive(Debug)]
 pub(crate) enum News {

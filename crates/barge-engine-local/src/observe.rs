@@ -28,6 +28,25 @@ pub(crate) enum Process {
     Failed,
 }
 
+/// Why an instance does not run, before any barge-init could tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// A sentence for people.
+    pub(crate) reason: String,
+    /// The same may succeed a little later.
+    pub(crate) passing: bool,
+}
+
+impl Trouble {
+    pub(crate) fn lasting(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), passing: false }
+    }
+
+    pub(crate) fn passing(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), passing: true }
+    }
+}
+
 /// One instance.
 #[derive(Debug, Clone)]
 pub(crate) struct Instance {

@@ -1,10 +1,11 @@
 //! The suite that every engine passes. A test of an engine builds one, says how to make releases for it, and calls [`run`].
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use barge_model::rollout::{Outcome, Role, RolloutSpec, Withdrawal};
 use barge_model::{Approval, Release, ServiceKey, Timestamp};
+use tokio::time::Instant;
 
 use crate::{Desired, Engine, EngineError, ServiceReport};
 

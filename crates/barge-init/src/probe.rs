@@ -11,8 +11,11 @@ use crate::plan::{Plan, Probe};
 
 /// How long one check may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
-/// Between checks of a process that starts: doubling from the first to the second.
-const STARTING: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+/// Between checks of a process that starts and on whose port nobody listens yet: doubling from the first to the second. Such a check
+/// costs next to nothing, and a service is not kept waiting once it listens.
+const STARTING: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
+/// Between checks of a process that answers, and is not ready yet.
+const ANSWERING: Duration = Duration::from_millis(100);
 /// Between checks of a process that was ready.
 const RUNNING: Duration = Duration::from_secs(1);
 /// So many failed checks in a row make a ready process not ready.
@@ -25,19 +28,22 @@ pub(crate) fn run(plan: &Arc<Plan>, stop: &Receiver<()>, events: &Events) {
     let mut failures = 0;
     loop {
         let result = check(plan);
-        match &result {
+        let wait = match &result {
             Ok(_) => {
                 was_ready = true;
                 failures = 0;
+                RUNNING
             }
-            Err(_) => failures += 1,
-        }
+            Err(_) if was_ready => RUNNING,
+            Err(Failure::Answered(_)) => ANSWERING,
+            Err(Failure::Refused(_)) => pause,
+        };
+        failures += u32::from(result.is_err());
+        pause = (pause * 2).min(STARTING.1);
         // A process that was ready is given a few tries before it counts as not ready.
         if result.is_ok() || !was_ready || failures >= FAILURES {
-            events.send(Event::Probed(result));
+            events.send(Event::Probed(result.map_err(Failure::into_words)));
         }
-        let wait = if was_ready { RUNNING } else { pause };
-        pause = (pause * 2).min(STARTING.1);
         match stop.recv_timeout(wait) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
@@ -46,7 +52,7 @@ pub(crate) fn run(plan: &Arc<Plan>, stop: &Receiver<()>, events: &Events) {
 }
 
 /// One check: where the process answers and what it said, or why it is not ready.
-fn check(plan: &Plan) -> Result<(SocketAddr, String), String> {
+fn check(plan: &Plan) -> Result<(SocketAddr, String), Failure> {
     let mut reason = String::new();
     for address in addresses(plan) {
         match check_address(plan, address) {
@@ -54,15 +60,25 @@ fn check(plan: &Plan) -> Result<(SocketAddr, String), String> {
             // The first address is the one that the process was told; its answer is the one to show, unless nobody is there.
             Err(Failure::Refused(text)) if reason.is_empty() => reason = text,
             Err(Failure::Refused(_)) => {}
-            Err(Failure::Answered(text)) => return Err(text),
+            Err(answered @ Failure::Answered(_)) => return Err(answered),
         }
     }
-    Err(reason)
+    Err(Failure::Refused(reason))
 }
 
 enum Failure {
+    /// Nobody listens.
     Refused(String),
+    /// Somebody does, and is not ready.
     Answered(String),
+}
+
+impl Failure {
+    fn into_words(self) -> String {
+        match self {
+            Failure::Refused(text) | Failure::Answered(text) => text,
+        }
+    }
 }
 
 /// The address that the process was told, and plain loopback, old and new, for one that listens there whatever it is told.

@@ -15,10 +15,10 @@ use crate::addresses::AddressError;
 use crate::engine::{Shared, now};
 use crate::instance;
 use crate::limits;
-use crate::observe::{Instance, Process};
+use crate::observe::{Instance, Process, Trouble};
 use crate::store::{Record, StoreError};
 
-/// So many failed tries to start a candidate's instance count as a failed start.
+/// So many tries to start a candidate's instance that failed for a passing reason count as a failed start.
 const START_TRIES: u32 = 3;
 
 impl Service {
@@ -113,7 +113,7 @@ impl Service {
     fn prepare(&mut self, id: &InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(release) = release_of(&self.status, &instance.record.release) else {
-            self.not_started(id, "the definition of its release is gone".to_owned());
+            self.not_started(id, Trouble::lasting("the definition of its release is gone"));
             return;
         };
         instance.process = Process::Preparing;
@@ -131,7 +131,7 @@ impl Service {
     }
 
     /// Starts an instance whose files are there.
-    pub(super) fn prepared(&mut self, id: &InstanceId, run: u64, result: Result<Plan, String>) {
+    pub(super) fn prepared(&mut self, id: &InstanceId, run: u64, result: Result<Plan, Trouble>) {
         let Some(instance) = self.instances.get_mut(id).filter(|instance| instance.run == run) else { return };
         if instance.record.draining {
             // Its end came first.
@@ -140,8 +140,9 @@ impl Service {
         }
         let directory = self.store.instance_directory(id);
         let program = &self.shared.config.init_program;
-        let started =
-            result.and_then(|plan| instance::start(&directory, &plan, program).map_err(|error| chain(&error)));
+        let started = result.and_then(|plan| {
+            instance::start(&directory, &plan, program).map_err(|error| Trouble::passing(chain(&error)))
+        });
         match started {
             Ok(child) => {
                 instance.process = Process::Running;
@@ -152,19 +153,20 @@ impl Service {
                 }
                 self.watch(id, Some(child));
             }
-            Err(reason) => self.not_started(id, reason),
+            Err(trouble) => self.not_started(id, trouble),
         }
     }
 
     /// Nothing of an instance runs, and no barge-init could tell why.
-    pub(super) fn not_started(&mut self, id: &InstanceId, reason: String) {
+    pub(super) fn not_started(&mut self, id: &InstanceId, trouble: Trouble) {
+        let Trouble { reason, passing } = trouble;
         let candidate = self.role_of(id) == Role::Candidate;
         let Some(instance) = self.instances.get_mut(id) else { return };
         tracing::warn!(key = %self.key, instance = %id, reason, "an instance could not be started");
         instance.attempts += 1;
         if instance.record.draining {
             instance.process = Process::New;
-        } else if candidate && instance.attempts >= START_TRIES {
+        } else if candidate && (!passing || instance.attempts >= START_TRIES) {
             instance.record.failed = Some(reason.clone());
             instance.process = Process::Failed;
         } else {

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::engine::{Shared, now};
 use crate::instance::{self, News};
-use crate::observe::{Instance, Process};
+use crate::observe::{Instance, Process, Trouble};
 use crate::store::{ServiceStore, StoreError};
 
 /// What can be asked of a service's task.
@@ -42,8 +42,8 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 /// A decision and its actions may call for another one so often before others get their turn.
 const ROUNDS: u32 = 32;
 
-/// Files and plan of an instance that is about to start, or a sentence for people that says why there are none.
-type Prepared = (InstanceId, u64, Result<Plan, String>);
+/// The plan of an instance that is about to start and whose files are there, or why there is none.
+type Prepared = (InstanceId, u64, Result<Plan, Trouble>);
 
 pub(crate) struct Service {
     key: ServiceKey,

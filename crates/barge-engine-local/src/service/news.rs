@@ -8,7 +8,7 @@ use barge_model::{InstanceId, Millis, Timestamp};
 use super::{Service, act};
 use crate::engine::now;
 use crate::instance::{self, Gone, News};
-use crate::observe::{Instance, Process, ending};
+use crate::observe::{Instance, Process, Trouble, ending};
 
 /// An instance that has run well for so long is given its first, short back-offs again.
 const GOOD_RUN: Millis = Millis::from_secs(600);
@@ -63,7 +63,7 @@ impl Service {
         match gone.last {
             Some(last) => ended(instance, last, role),
             None if gone.was_started => {
-                self.not_started(id, gone.reason);
+                self.not_started(id, Trouble::passing(gone.reason));
                 return;
             }
             // The engine ended between its decision and the start.

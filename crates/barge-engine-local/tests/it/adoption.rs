@@ -98,7 +98,7 @@ async fn a_candidate_that_was_stored_and_never_started_has_not_failed() {
     let image = world.image("one", false).await;
     // A barge-init that never comes: the engine ends while the instance is on its way.
     world.close().await;
-    world.open_with(vec!["/no/such/program".into()]).await;
+    world.open_with(vec!["/bin/false".into()]).await;
     world.apply(release(&image), 1).await;
     world.wait_one("the instance", |instance| instance.reason.is_some()).await;
     world.reopen().await;

@@ -23,10 +23,19 @@ async fn all(mut stream: LogStream) -> Vec<String> {
     lines
 }
 
-/// An instance whose log is the test's own: its files, oldest first.
-async fn with_log(parts: &[&str]) -> (World, InstanceReport) {
+/// An instance that has said all that it says by itself.
+async fn quiet() -> (World, InstanceReport) {
     let world = World::serving(1).await;
     let instance = world.report().await.instances[0].clone();
+    let log = world.instance_directory(&instance.id).join(files::LOG);
+    eventually("its first lines", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("listening on")))
+        .await;
+    (world, instance)
+}
+
+/// An instance whose log is the test's own: its files, oldest first.
+async fn with_log(parts: &[&str]) -> (World, InstanceReport) {
+    let (world, instance) = quiet().await;
     write(&world, &instance, parts);
     (world, instance)
 }
@@ -100,8 +109,7 @@ async fn a_followed_log_goes_on_through_rotations() {
 
 #[tokio::test]
 async fn new_lines_of_a_process_come_as_they_are_written() {
-    let world = World::serving(1).await;
-    let instance = world.report().await.instances[0].clone();
+    let (world, instance) = quiet().await;
     let mut stream = open(&world, &instance, 0, true).await;
     for text in ["first", "second"] {
         get(&instance, &format!("/log?{text}")).await.unwrap();
