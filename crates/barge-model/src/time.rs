@@ -1,5 +1,6 @@
 //! Points in time and spans as whole milliseconds. Reading the clock is the caller's business.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -37,8 +38,7 @@ impl Timestamp {
 }
 
 /// A span of time in milliseconds. Written as `10s`, `5m`, `1h30m`, `250ms`, `7d`; a bare number is seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, schemars::JsonSchema, utoipa::ToSchema)]
-#[schemars(with = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, utoipa::ToSchema)]
 #[schema(value_type = String, example = "10s")]
 pub struct Millis(pub u64);
 
@@ -131,5 +131,20 @@ impl<'de> Deserialize<'de> for Millis {
             }
         }
         deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl schemars::JsonSchema for Millis {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A duration such as 30s, 5m or 1h30m; a bare number is seconds",
+            "anyOf": [
+                { "type": "string", "pattern": "^([0-9]+|([0-9]+(ms|s|m|h|d))+)$" },
+                { "type": "integer", "minimum": 0 }
+            ]
+        })
     }
 }

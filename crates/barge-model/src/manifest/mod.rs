@@ -7,6 +7,7 @@ mod parse;
 mod quantity;
 mod resolve;
 mod values;
+mod words;
 
 pub use parse::{MAX_MANIFEST_BYTES, ManifestError, parse};
 pub use quantity::{Count, InvalidQuantity, Memory, MilliCpu};

@@ -1,6 +1,6 @@
 //! Strict reading of `barge.yaml`: every mistake is named with its line, its column and what was probably meant.
 
-use super::Manifest;
+use super::{Manifest, words};
 
 /// The largest `barge.yaml` that is read, in bytes.
 pub const MAX_MANIFEST_BYTES: usize = 256 * 1024;
@@ -62,18 +62,26 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
     }
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+        // Far beyond what a file of the size above needs, and far below what would hurt: aliases can multiply a file.
+        budget: serde_saphyr::budget! {
+            max_aliases: 1_000,
+            max_anchors: 1_000,
+            max_merge_keys: 100,
+            max_total_scalar_bytes: 4 * MAX_MANIFEST_BYTES,
+            max_recorded_anchor_bytes: 4 * MAX_MANIFEST_BYTES,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 50_000,
+        },
     };
-    let manifest: Manifest =
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| located(text, &error))?;
-    Ok(manifest)
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| located(text, &error))
 }
 
 fn located(text: &str, error: &serde_saphyr::Error) -> ManifestError {
     let (line, column) = error.location().map_or((1, 1), |place| (place.line(), place.column()));
-    let full = error.without_snippet().to_string();
-    let message = strip_location(&full);
-    let meant = suggestion(&message).or_else(|| tab_hint(text, line));
-    ManifestError::Invalid { line, column, message, meant }
+    let said = strip_location(&error.without_snippet().to_string());
+    let meant = words::meant(&said, text, line);
+    ManifestError::Invalid { line, column, message: words::plain(&said, &at(text, line, column)), meant }
 }
 
 /// The parser ends its messages with the place; it stands at their front here.
@@ -83,25 +91,10 @@ fn strip_location(message: &str) -> String {
     first[..cut].trim_end_matches([',', ' ', ':']).to_owned()
 }
 
-fn tab_hint(text: &str, line: u64) -> Option<String> {
-    let index = usize::try_from(line).ok()?.saturating_sub(1);
-    let has_tab = text.lines().skip(index.saturating_sub(1)).take(2).any(|line| line.starts_with('\t'));
-    has_tab.then(|| "indent with spaces; YAML does not allow tabs there".to_owned())
-}
-
-/// The parser says "unknown field `x`, expected one of a, b": the nearest of those is probably meant.
-fn suggestion(message: &str) -> Option<String> {
-    if !message.contains("unknown field") && !message.contains("unknown variant") {
-        return None;
-    }
-    let (wrong, known) = message.split_once(", expected ")?;
-    let wrong = wrong.split('`').nth(1)?;
-    let nearest = known
-        .trim_start_matches("one of ")
-        .split(", ")
-        .map(|candidate| candidate.trim_matches('`'))
-        .map(|candidate| (strsim::damerau_levenshtein(&wrong.to_lowercase(), candidate), candidate))
-        .min_by_key(|(distance, _)| *distance)?;
-    let close = nearest.0 <= 1 + wrong.len() / 3;
-    close.then(|| format!("did you mean `{}`?", nearest.1))
+/// The word at a place of the text, cut to a length that can be printed.
+fn at(text: &str, line: u64, column: u64) -> String {
+    let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+    let line = text.lines().nth(index(line)).unwrap_or_default();
+    let word = line.chars().skip(index(column)).take_while(|c| !" \t,]}#".contains(*c)).take(40);
+    word.collect()
 }

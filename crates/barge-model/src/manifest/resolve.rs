@@ -18,6 +18,17 @@ pub enum ResolveError {
         "{0:?} cannot be the name of an environment variable: letters, digits and '_' only, not starting with a digit"
     )]
     VariableName(String),
+    /// A name that no secret has.
+    #[error("the secret of {variable}, {secret:?}, is not a secret's name: letters, digits, '-' and '_' only")]
+    SecretName {
+        /// The variable that refers to it.
+        variable: String,
+        /// The name as given.
+        secret: String,
+    },
+    /// A value that no process can have in its environment.
+    #[error("the value of {0} has a zero byte, which no environment variable can have")]
+    VariableValue(String),
     /// A variable that the platform sets itself.
     #[error("the variable {0} is set by Barge and cannot be given in env")]
     ReservedVariable(String),
@@ -101,17 +112,20 @@ impl ServiceConfig {
 fn check_variable(name: &str, value: &EnvValue) -> Result<(), ResolveError> {
     let shape = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
-    let text_ok = match value {
-        EnvValue::Text(text) => !text.contains('\0'),
-        EnvValue::Secret { secret } => {
-            !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-        }
-    };
-    if !shape || !text_ok {
-        return Err(ResolveError::VariableName(name.to_owned()));
+    let variable = || name.to_owned();
+    if !shape {
+        return Err(ResolveError::VariableName(variable()));
     }
     if RESERVED.contains(&name) {
-        return Err(ResolveError::ReservedVariable(name.to_owned()));
+        return Err(ResolveError::ReservedVariable(variable()));
     }
-    Ok(())
+    let is_name =
+        |secret: &str| !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    match value {
+        EnvValue::Text(text) if text.contains('\0') => Err(ResolveError::VariableValue(variable())),
+        EnvValue::Secret { secret } if !is_name(secret) => {
+            Err(ResolveError::SecretName { variable: variable(), secret: secret.clone() })
+        }
+        _ => Ok(()),
+    }
 }

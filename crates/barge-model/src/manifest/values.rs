@@ -50,7 +50,7 @@ impl schemars::JsonSchema for Command {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "description": "A command line (split as a shell would, run without one), or a list",
-            "anyOf": [{ "type": "string", "minLength": 1 }, { "type": "array", "items": { "type": "string" }, "minItems": 1 }]
+            "anyOf": [{ "type": "string", "minLength": 1 }, { "type": "array", "items": { "type": ["string", "number", "boolean"] }, "minItems": 1 }]
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What a release asks of its rollout: first batch, gate, batches, limits.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, MapAccess, Visitor};
@@ -35,7 +36,7 @@ impl Default for Gate {
 }
 
 /// One batch after the gate: so many more instances, then a pause. Written as `25%`, `3` or `{size: 25%, pause: 5m}`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 pub struct Batch {
     /// How many instances more.
     pub size: Count,
@@ -71,6 +72,28 @@ impl<'de> Deserialize<'de> for Batch {
             }
         }
         deserializer.deserialize_any(BatchVisitor)
+    }
+}
+
+impl schemars::JsonSchema for Batch {
+    fn schema_name() -> Cow<'static, str> {
+        "Batch".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let size = generator.subschema_for::<Count>();
+        let pause = generator.subschema_for::<Millis>();
+        schemars::json_schema!({
+            "description": "How many instances more, and how long to watch before the next batch",
+            "anyOf": [
+                size,
+                {
+                    "type": "object",
+                    "properties": { "size": size, "pause": pause },
+                    "required": ["size"],
+                    "additionalProperties": false
+                }
+            ]
+        })
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn apply(spec: &RolloutSpec, status: &mut RolloutStatus, observed: &O
         let strange = Sizes::new(status, observed).strange.available;
         return Bounds { floor: 0, strangers_may_go: if replicas == 0 { strange } else { 0 } };
     };
-    let (candidate_goal, stable_goal) = goals(&plan, status, replicas);
+    let (candidate_goal, stable_goal) = goals(&plan, status, observed, replicas);
     let has_stable = status.set(Role::Stable).is_some();
     let deciding = status.candidate.is_some();
     let approved = status.candidate.as_ref().is_some_and(|progress| progress.approval.is_some());
@@ -62,7 +62,7 @@ pub(super) fn apply(spec: &RolloutSpec, status: &mut RolloutStatus, observed: &O
 }
 
 /// How many instances the candidate and the stable set should have in the end.
-fn goals(plan: &RolloutPlan, status: &RolloutStatus, replicas: u32) -> (u32, u32) {
+fn goals(plan: &RolloutPlan, status: &RolloutStatus, observed: &Observed, replicas: u32) -> (u32, u32) {
     let ceiling = replicas.saturating_add(plan.surge(replicas));
     let beside = |first: u32| (first, replicas.min(ceiling.saturating_sub(first)));
     match status.candidate.as_ref().map(|progress| &progress.phase) {
@@ -70,7 +70,8 @@ fn goals(plan: &RolloutPlan, status: &RolloutStatus, replicas: u32) -> (u32, u32
         Some(Phase::Starting) => beside(plan.first(replicas)),
         Some(Phase::Gate) => {
             // At the gate the candidate does not grow: an instance that nobody has watched would start the clock anew (I6).
-            let present = status.set(Role::Candidate).map_or(0, |set| set.target);
+            let present = |set: &InstanceSet| set.target.max(look_at_set(set, observed).live);
+            let present = status.set(Role::Candidate).map_or(0, present);
             beside(plan.first(replicas).min(present))
         }
         Some(Phase::Progressing { batch } | Phase::Pausing { batch }) => {

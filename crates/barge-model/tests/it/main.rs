@@ -8,3 +8,4 @@ mod hold;
 mod manifest;
 mod registration;
 mod rollout;
+mod runner;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use barge_model::registration::{Answer, Call, Candidate, Intent, Registration, Want};
 use barge_model::{InstanceId, Millis, Timestamp};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 use super::{Machine, SOUND};
+use crate::runner::runner;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
@@ -288,13 +288,9 @@ pub(crate) fn run(machine: Machine, events: &[Event]) -> Result<(), Violation> {
     run.settle()
 }
 
-/// Looks for a run that breaks a rule; the same runs every time, and others with `BARGE_CASES=100000`.
+/// Looks for a run that breaks a rule.
 pub(crate) fn find(machine: Machine, cases: u32) -> Result<(), String> {
-    let more = std::env::var("BARGE_CASES").ok().map(|cases| cases.parse().unwrap());
-    let config = Config { cases: more.unwrap_or(cases), failure_persistence: None, ..Config::default() };
-    let fixed = TestRunner::deterministic().rng().clone();
-    let mut runner = if more.is_some() { TestRunner::new(config) } else { TestRunner::new_with_rng(config, fixed) };
-    let tested = runner.run(&prop::collection::vec(event(), 0..120), |events| {
+    let tested = runner(cases).run(&prop::collection::vec(event(), 0..120), |events| {
         run(machine, &events).map_err(|Violation(rule, what)| TestCaseError::fail(format!("{rule} {what}")))
     });
     tested.map_err(|error| error.to_string())

@@ -3,7 +3,8 @@
 use barge_model::registration::{Candidate, Intent, Want, wants};
 use barge_model::{InstanceId, Timestamp};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+
+use crate::runner::runner;
 
 /// `r`eady or `n`ot ready, `e`nding or `d`ead; a capital letter when it is online.
 fn instances(letters: &str) -> Vec<Candidate> {
@@ -73,9 +74,9 @@ fn check_r6(wants: fn(&[Candidate]) -> Vec<Want>, instances: &[Candidate]) -> Re
 }
 
 fn find(wants: fn(&[Candidate]) -> Vec<Want>) -> Result<(), String> {
-    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRunner::deterministic().rng().clone());
-    runner.run(&"[rRnNeEdD]{0,12}", |letters| check_r6(wants, &instances(&letters))).map_err(|error| error.to_string())
+    runner(2000)
+        .run(&"[rRnNeEdD]{0,12}", |letters| check_r6(wants, &instances(&letters)))
+        .map_err(|error| error.to_string())
 }
 
 #[test]

@@ -33,8 +33,11 @@ const LIMITS: [(u32, u32); 3] = [(1, 0), (0, 1), (1, 1)];
 
 fn check_all_limits(name: &str, setting: &Setting) -> usize {
     let mut states = 0;
+    // With one instance there is nothing to divide into batches.
+    let divisible = setting.replicas.max(setting.sizes.iter().copied().max().unwrap_or(0)) > 1;
+    let batches: &[&[&str]] = if divisible { &[&[], &["1"]] } else { &[&[]] };
     for (surge, unavailable) in LIMITS {
-        for batches in [&[] as &[&str], &["1"]] {
+        for batches in batches {
             states += check(&Setting { surge, unavailable, batches, ..*setting });
         }
     }
@@ -57,14 +60,14 @@ fn one_release_with_a_fault_anywhere() {
     for replicas in 1..=3 {
         let budget = Budget { faults: 1, ..CALM };
         let states = check_all_limits("one fault", &Setting { replicas, budget, ..ONE_RELEASE });
-        assert!(states > 10_000, "so few states mean that the world does nothing: {states}");
+        assert!(states > 5_000, "so few states mean that the world does nothing: {states}");
     }
 }
 
 #[test]
 fn scaling_at_any_time() {
     let budget = Budget { scales: 2, ..CALM };
-    check_all_limits("scaling", &Setting { replicas: 2, sizes: &[0, 1, 3], budget, ..ONE_RELEASE });
+    check_all_limits("scaling", &Setting { replicas: 2, sizes: &[0, 3], budget, ..ONE_RELEASE });
     let budget = Budget { scales: 1, faults: 1, ..CALM };
     check_all_limits("scaling and a fault", &Setting { replicas: 1, sizes: &[0, 2], budget, ..ONE_RELEASE });
 }

@@ -7,12 +7,12 @@ use barge_model::manifest::Count;
 use barge_model::rollout::{Action, Decision, Gate, InstancePhase, Observed, RolloutPlan, RolloutStatus, Until, step};
 use barge_model::{Millis, Timestamp};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 use super::fixtures::{Catalogue, START, TICK, plan};
 use super::judge::{self, Grounds, Violation};
 use super::run::{Step, settle};
 use super::world::{Engine, Instance, World};
+use crate::runner::runner;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
@@ -283,19 +283,14 @@ pub(crate) fn run(step: Step, engine: Engine, script: &Script) -> Result<(), Vio
     Ok(())
 }
 
-/// Looks for a script that breaks an invariant; the same scripts in every run, and others with `BARGE_CASES=100000`.
+/// Looks for a script that breaks an invariant.
 pub(crate) fn find(
     step: Step,
     engine: Engine,
     scripts: &impl Strategy<Value = Script>,
     cases: u32,
 ) -> Result<(), String> {
-    let more = std::env::var("BARGE_CASES").ok().map(|cases| cases.parse().unwrap());
-    let cases = more.unwrap_or(cases);
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 3000, ..Config::default() };
-    let fixed = TestRunner::deterministic().rng().clone();
-    let mut runner = if more.is_some() { TestRunner::new(config) } else { TestRunner::new_with_rng(config, fixed) };
-    let tested = runner.run(scripts, |script| {
+    let tested = runner(cases).run(scripts, |script| {
         run(step, engine, &script)
             .map_err(|violation| TestCaseError::fail(format!("{} {}", violation.invariant, violation.what)))
     });

@@ -1,0 +1,8 @@
+//! `barge.yaml`: what is read, what it means in an environment, and what a mistake says.
+
+mod hostile;
+mod mistakes;
+mod read;
+mod resolve;
+mod schema;
+mod units;
