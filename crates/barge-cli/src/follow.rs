@@ -89,7 +89,7 @@ pub(crate) struct Outline {
     pub(crate) undo: Option<String>,
 }
 
-/// Stays with `release` as `attach` says and tells how it goes.
+/// Stays with `release` as `attach` says and tells how it goes, beyond what is `known` already.
 ///
 /// # Errors
 /// The release did not come through (with everything that was seen of it), or could not be followed.
@@ -97,6 +97,7 @@ pub(crate) async fn follow(
     target: &Target,
     release: ReleaseView,
     attach: &Attach,
+    known: Option<&ServiceStatus>,
     terminal: &Terminal,
 ) -> Result<Outline, Failure> {
     if attach.detach {
@@ -111,11 +112,15 @@ pub(crate) async fn follow(
         )
     };
     let mut last = None;
+    let mut changes = Changes::of(&release.id);
+    if let Some(known) = known {
+        changes.take(known);
+    }
     let (position, status) = tokio::select! {
-        end = watch(target, &release, attach.wait, &activity, &mut last) => end?,
+        end = watch(target, &release, attach.wait, changes, &activity, &mut last) => end?,
         () = tokio::time::sleep(attach.timeout.as_duration()) => {
             let waits = last.map_or_else(|| "its first status".to_owned(), |status: ServiceStatus| status.sentence);
-            let what = format!("release {} is not there after {}: {waits}", release.number, attach.timeout);
+            let what = format!("after {} release {} is still on its way: {waits}", attach.timeout, release.number);
             return Err(Failure::new(Kind::TimedOut, what).hint(goes_on()));
         }
         _ = tokio::signal::ctrl_c() => return Err(Failure::new(Kind::Interrupted, "interrupted").hint(goes_on())),
@@ -135,10 +140,10 @@ async fn watch(
     target: &Target,
     release: &ReleaseView,
     goal: Goal,
+    mut changes: Changes,
     activity: &Activity,
     last: &mut Option<ServiceStatus>,
 ) -> Result<(Position, ServiceStatus), Failure> {
-    let mut changes = Changes::of(&release.id);
     let mut away: Option<Instant> = None;
     loop {
         let error = match target.client().watch_status(&target.environment, &target.service).await {

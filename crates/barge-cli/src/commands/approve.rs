@@ -1,6 +1,6 @@
 //! `barge approve`: the release is good; the remaining instances follow.
 
-use barge_api::{ApprovalRequest, ReleaseView};
+use barge_api::{ApprovalRequest, ReleaseView, ServiceStatus};
 use barge_model::Millis;
 use barge_model::rollout::Phase;
 
@@ -36,9 +36,10 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let terminal = Terminal::new(globals);
     let target = Target::open(globals, &terminal).await?;
+    let status = target.status().await?;
     let (release, open) = match &args.release {
         Some(name) => (target.find_release(name).await?, false),
-        None => at_gate(&target).await?,
+        None => at_gate(&target, &status).await?,
     };
     if open {
         terminal.note(&format!("release {} was approved already", release.number));
@@ -51,17 +52,18 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     }
     let outline = match args.wait {
         Some(wait) => {
-            follow(&target, release, &Attach { wait, detach: false, timeout: args.timeout }, &terminal).await?
+            let attach = Attach { wait, detach: false, timeout: args.timeout };
+            follow(&target, release, &attach, Some(&status), &terminal).await?
         }
         None => Outline { result: Left::Approved, release, status: None, undo: None },
     };
-    let undo = (outline.result == Left::Complete).then(|| target.command("rollback"));
+    let first = status.stable.is_none();
+    let undo = (outline.result == Left::Complete && !first).then(|| target.command("rollback"));
     conclude(&target, &Outline { undo, ..outline }, &terminal)
 }
 
 /// The release at the gate, and whether it has passed it already.
-async fn at_gate(target: &Target) -> Result<(ReleaseView, bool), Failure> {
-    let status = target.status().await?;
+async fn at_gate(target: &Target, status: &ServiceStatus) -> Result<(ReleaseView, bool), Failure> {
     let Some(candidate) = &status.candidate else {
         return Err(Failure::new(Kind::Refused, format!("no release of {target} waits for approval"))
             .hint(format!("`{}` shows how it stands", target.command("status"))));

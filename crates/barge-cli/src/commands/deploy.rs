@@ -65,7 +65,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         Begun::Unchanged(outline) => return conclude(&target, &outline, &terminal),
         Begun::Release { release, first } => (release, first),
     };
-    let outline = follow(&target, *release, &args.attach, &terminal).await?;
+    let outline = follow(&target, *release, &args.attach, None, &terminal).await?;
     let undo = (outline.result == Left::Complete && !first).then(|| target.command("rollback"));
     conclude(&target, &Outline { undo, ..outline }, &terminal)
 }

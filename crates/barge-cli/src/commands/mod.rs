@@ -97,6 +97,7 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
 pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::select! {
         result = work => result,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(Kind::Interrupted, "interrupted")),
+        // Whoever pressed it knows; the exit code tells the others.
+        _ = tokio::signal::ctrl_c() => Err(Failure::program(Kind::Interrupted.exit_code())),
     }
 }

@@ -40,6 +40,6 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     activity.line(Style::Bold, &answer.message);
     drop(activity);
     let release = target.release(&id).await?;
-    let outline = follow(&target, release, &args.attach, &terminal).await?;
+    let outline = follow(&target, release, &args.attach, None, &terminal).await?;
     conclude(&target, &outline, &terminal)
 }

@@ -55,7 +55,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     drop(activity);
     let undo = undo(serving.as_ref(), &id).map(|rest| target.command(&rest));
     let release = target.release(&id).await?;
-    let outline = follow(&target, release, &args.attach, &terminal).await?;
+    let outline = follow(&target, release, &args.attach, None, &terminal).await?;
     conclude(&target, &Outline { undo, ..outline }, &terminal)
 }
 

@@ -137,7 +137,11 @@ fn a_wait_has_an_end() {
     fake.show([status(json!({})), gate()]);
     let run = place.run("deploy --wait approved --timeout 200ms");
     assert_eq!(run.code, 6, "{}", run.told());
-    assert!(run.err.contains("error: release 2 is not there after 200ms: waiting for approval\n"), "{}", run.err);
+    assert!(
+        run.err.contains("error: after 200ms release 2 is still on its way: waiting for approval\n"),
+        "{}",
+        run.err
+    );
     assert!(run.err.contains("the release goes on without this command"), "{}", run.err);
 }
 

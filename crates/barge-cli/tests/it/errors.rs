@@ -91,12 +91,11 @@ fn a_login_that_others_can_read_is_warned_of() {
 fn mistakes_in_barge_yaml_are_named_with_their_place() {
     let place = Place::new();
     place.write("barge.yaml", "name: greeter\nkind: web\nreplcas: 3\n");
-    assert_snapshot!(place.run("build --digest").told(), @r"
-    exit code 2
-    --- stderr
-    error: PROJECT/barge.yaml:3:1: unknown field `replcas`, expected one of name, kind, build, command, healthcheck, templates, replicas, env, resources, rollout, drain, start_deadline, environments
-    hint: did you mean `replicas`?
-    ");
+    let run = place.run("build --digest");
+    assert_eq!(run.code, 2);
+    // The words are the model's, and tested there; the place and the hint are what we add.
+    assert!(run.err.starts_with("error: PROJECT/barge.yaml:3:1: unknown field `replcas`"), "{}", run.err);
+    assert!(run.err.ends_with("\nhint: did you mean `replicas`?\n"), "{}", run.err);
     place.write("barge.yaml", "name: greeter\nkind: wbe\n");
     let json = place.run("build --digest --json").json();
     assert_eq!(json["error"]["code"], "usage");

@@ -44,8 +44,14 @@ fn watching_prints_a_line_for_each_change_where_there_is_no_terminal() {
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     assert_eq!(lines.next().unwrap().unwrap(), "greeter in test: waiting for approval (2 of 2 available)");
     assert_eq!(lines.next().unwrap().unwrap(), "greeter in test: everything runs as it should (2 of 2 available)");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), output.stderr.as_slice()),
+        (Some(130), b"".as_slice()),
+        "Ctrl-C is no error here"
+    );
 }
 
 #[test]
@@ -63,7 +69,9 @@ fn an_approval_names_the_digest_that_was_looked_at() {
     assert_eq!(seen[0].line, format!("test/services/greeter/releases/{}/approval", id("R2")));
     assert_eq!(seen[0].body, json!({ "digest": release(2, "candidate")["digest"] }));
     fake.show([gate(), complete()]);
-    assert_eq!(place.run("approve 2 --wait complete --json").json()["result"], "complete");
+    let run = place.run("approve 2 --wait complete --json");
+    assert_eq!(run.json()["result"], "complete");
+    assert!(!run.err.contains("CCCCCC is available"), "what was so before the approval is no news: {}", run.err);
 }
 
 #[test]
