@@ -141,7 +141,8 @@ impl Service {
         let directory = self.store.instance_directory(id);
         let program = &self.shared.config.init_program;
         let started = result.and_then(|plan| {
-            instance::start(&directory, &plan, program).map_err(|error| Trouble::passing(chain(&error)))
+            instance::start(&directory, &plan, program)
+                .map_err(|error| Trouble { reason: chain(&error), passing: error.passing() })
         });
         match started {
             Ok(child) => {
