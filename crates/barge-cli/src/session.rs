@@ -98,7 +98,6 @@ impl Login {
 }
 
 /// A connection to a server.
-#[derive(Debug)]
 pub(crate) struct Session {
     /// The client.
     pub(crate) client: Client,
@@ -115,7 +114,6 @@ struct Chosen {
 }
 
 /// A service in an environment, on a server.
-#[derive(Debug)]
 pub(crate) struct Target {
     /// The connection.
     pub(crate) session: Session,
