@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::image::{Base, Blob, Source, architecture};
+use crate::image::{Base, Blob, Source, architecture, media_type};
 use crate::registry::{Client, Reference, RegistryError};
 
 /// Why a base cannot be used.
@@ -64,7 +64,8 @@ async fn from_registry(reference: &Reference, client: &Client) -> Result<Base, B
     let config_digest = text(&manifest["config"]["digest"], "the base's manifest")?;
     let config = client.blob(reference, &config_digest).await.map_err(BaseError::Registry)?;
     let source = Source::Remote { reference: reference.clone() };
-    Ok(Base { config: Some(parse(&config, "the base's config")?), layers: layers(&manifest, |_| source.clone())? })
+    let config = config_document(&config, "the base's config")?;
+    Ok(Base { config: Some(config), layers: layers(&manifest, |_| source.clone())? })
 }
 
 fn from_layout(directory: &Path) -> Result<Base, BaseError> {
@@ -81,7 +82,7 @@ fn from_layout(directory: &Path) -> Result<Base, BaseError> {
     }
     let config = read(blob(&text(&document["config"]["digest"], "a manifest")?))?;
     let layers = layers(&document, |digest| Source::File(blob(digest)))?;
-    Ok(Base { config: Some(parse(&config, "the config")?), layers })
+    Ok(Base { config: Some(config_document(&config, "the config")?), layers })
 }
 
 /// The digest of the entry for this machine; an entry that names no platform will do.
@@ -104,7 +105,11 @@ fn layers(manifest: &Value, source: impl Fn(&str) -> Source) -> Result<Vec<Blob>
                 source: source(&digest),
                 digest,
                 size: layer["size"].as_u64().unwrap_or_default(),
-                media_type: text(&layer["mediaType"], "the base's manifest")?,
+                media_type: match text(&layer["mediaType"], "the base's manifest")?.as_str() {
+                    // The same bytes under an older name, which does not belong into an OCI manifest.
+                    media_type::DOCKER_LAYER => media_type::LAYER.to_owned(),
+                    other => other.to_owned(),
+                },
             })
         })
         .collect()
@@ -112,6 +117,16 @@ fn layers(manifest: &Value, source: impl Fn(&str) -> Source) -> Result<Vec<Blob>
 
 fn parse(bytes: &[u8], what: &str) -> Result<Value, BaseError> {
     serde_json::from_slice(bytes).map_err(|_| BaseError::Invalid { what: what.to_owned() })
+}
+
+/// A config to which something can be added: where there should be objects, there are.
+fn config_document(bytes: &[u8], what: &str) -> Result<Value, BaseError> {
+    let document = parse(bytes, what)?;
+    let parts = [&document["rootfs"], &document["config"], &document["config"]["Labels"]];
+    if document.is_object() && parts.iter().all(|part| part.is_object() || part.is_null()) {
+        return Ok(document);
+    }
+    Err(BaseError::Invalid { what: what.to_owned() })
 }
 
 fn text(value: &Value, what: &str) -> Result<String, BaseError> {

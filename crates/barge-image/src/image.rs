@@ -19,6 +19,8 @@ pub mod media_type {
     pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
     /// A layer.
     pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    /// Docker's older name of a layer.
+    pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
     /// Docker's older manifest, which many bases still have.
     pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
     /// Docker's older list of manifests.
@@ -102,7 +104,7 @@ pub fn assemble(base: Base, own: &[Layer], runtime: &Runtime) -> Image {
     for (name, value) in &runtime.labels {
         config["config"]["Labels"][name] = json!(value);
     }
-    let config_bytes = config.to_string().into_bytes();
+    let config_bytes = canonical(config);
     let config = Blob {
         digest: layer::digest(&config_bytes),
         size: config_bytes.len() as u64,
@@ -122,8 +124,15 @@ pub fn assemble(base: Base, own: &[Layer], runtime: &Runtime) -> Image {
         "config": descriptor(&config),
         "layers": layers.iter().map(descriptor).collect::<Vec<_>>(),
     });
-    let manifest = manifest.to_string().into_bytes();
+    let manifest = canonical(manifest);
     Image { digest: layer::digest(&manifest), manifest, config, layers }
+}
+
+/// A document's bytes with its keys sorted. serde_json keeps the order of insertion instead where any crate of the build asks it to,
+/// and the digest must not depend on that.
+fn canonical(mut document: Value) -> Vec<u8> {
+    document.sort_all_objects();
+    document.to_string().into_bytes()
 }
 
 /// A blob as manifests name it.

@@ -6,6 +6,7 @@
 
 pub mod base;
 pub mod build;
+mod compress;
 pub mod detect;
 pub mod image;
 pub mod layer;

@@ -1,7 +1,7 @@
 //! Looks at the built files. Everything that cannot be part of an image is an error that names it.
 
 use std::fs::Metadata;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A file or link that was found.
@@ -93,6 +93,9 @@ pub fn scan(root: &Path, leave_out: &[&str]) -> Result<Vec<Found>, ScanError> {
             root.file_name().and_then(|name| name.to_str()).ok_or_else(|| ScanError::NameNotUtf8(root.to_owned()))?;
         return Ok(vec![Found { path: name.to_owned(), kind: file(root, &meta) }]);
     }
+    if !meta.is_dir() {
+        return Err(ScanError::Special(root.to_owned()));
+    }
     let mut found = Vec::new();
     walk(root, "", leave_out, &mut found)?;
     if !found.iter().any(|entry| !matches!(entry.kind, FoundKind::Directory)) {
@@ -124,10 +127,9 @@ fn walk(directory: &Path, prefix: &str, leave_out: &[&str], found: &mut Vec<Foun
             FoundKind::Directory
         } else if meta.is_symlink() {
             link(&full, &path)?
-        } else if meta.file_type().is_file() {
+        } else if meta.is_file() {
             file(&full, &meta)
         } else {
-            debug_assert!(meta.file_type().is_socket() || meta.file_type().is_fifo() || !meta.is_file());
             return Err(ScanError::Special(full));
         };
         let descend = kind == FoundKind::Directory;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use tokio::sync::Mutex;
 
-use super::{Reference, RegistryError};
+use super::{Reference, RegistryError, passing};
 
 /// How often a request is tried that may succeed later.
 pub(crate) const TRIES: u32 = 3;
@@ -50,6 +50,10 @@ impl Client {
     /// # Errors
     /// The HTTP client cannot be set up.
     pub fn new(credentials: HashMap<String, Credentials>) -> Result<Self, RegistryError> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // reqwest panics without one. Where another thread has just set one, that one will do.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let http = reqwest::Client::builder()
             .user_agent(concat!("barge/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(10))
@@ -80,7 +84,7 @@ impl Client {
             let result = self.send_once(reference, &method, url, &prepare).await;
             let again = match &result {
                 Err(error) => error.passing(),
-                Ok(response) => matches!(response.status().as_u16(), 408 | 429 | 500..=599),
+                Ok(response) => passing(response.status().as_u16()),
             };
             if !again || tries == TRIES {
                 return result;
@@ -114,11 +118,11 @@ impl Client {
         };
         let known = self.tokens.lock().await.get(&reference.name()).cloned();
         let response = send(known).await.map_err(unreachable)?;
-        if response.status() != StatusCode::UNAUTHORIZED {
+        if response.status() != StatusCode::UNAUTHORIZED || !own_host {
             return Ok(response);
         }
-        let challenge = response.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
-        match challenge.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned) {
+        let challenges = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
+        match challenges.filter_map(|value| value.to_str().ok()).find_map(bearer_challenge) {
             Some(challenge) => {
                 let token = self.token(reference, &challenge).await?;
                 send(Some(token)).await.map_err(unreachable)
@@ -128,22 +132,24 @@ impl Client {
     }
 
     /// Fetches a token for pulling and pushing (the token scheme that registries share with Docker's).
-    async fn token(&self, reference: &Reference, challenge: &str) -> Result<String, RegistryError> {
+    async fn token(&self, reference: &Reference, fields: &HashMap<String, String>) -> Result<String, RegistryError> {
         let protocol =
             |problem: &str| RegistryError::Protocol { host: reference.host.clone(), problem: problem.to_owned() };
-        let fields: HashMap<&str, &str> = challenge
-            .split(',')
-            .filter_map(|field| field.trim().split_once('='))
-            .map(|(name, value)| (name, value.trim_matches('"')))
-            .collect();
         let realm = fields.get("realm").ok_or_else(|| protocol("its challenge names no realm"))?;
-        let scope = format!("repository:{}:pull,push", reference.repository);
-        let mut query = vec![("scope", scope.as_str())];
-        if let Some(service) = fields.get("service") {
-            query.push(("service", service));
-        }
+        // One token for all that a push does in the repository, and for what else the registry asks for, such as the repository
+        // that a layer is to be mounted from.
+        let own = format!("repository:{}:", reference.repository);
+        let mut query = vec![("scope", format!("{own}pull,push"))];
+        let asked = fields.get("scope").map(String::as_str).unwrap_or_default();
+        query.extend(
+            asked.split(' ').filter(|s| !s.is_empty() && !s.starts_with(&own)).map(|s| ("scope", s.to_owned())),
+        );
+        query.extend(fields.get("service").map(|service| ("service", service.clone())));
         let url =
             reqwest::Url::parse_with_params(realm, &query).map_err(|_| protocol("its realm is not an address"))?;
+        if url.scheme() != "https" && !reference.is_loopback() {
+            return Err(protocol("it asks for the credentials to be sent without encryption"));
+        }
         let mut request = self.http.get(url);
         if let Some(Credentials::Basic { username, password }) = self.credentials.get(&reference.host) {
             request = request.basic_auth(username, Some(password));
@@ -157,6 +163,25 @@ impl Client {
         self.tokens.lock().await.insert(reference.name(), token.clone());
         Ok(token)
     }
+}
+
+/// The fields of a challenge of the kind `Bearer realm="...",scope="repository:a:pull,push"`.
+fn bearer_challenge(text: &str) -> Option<HashMap<String, String>> {
+    let (scheme, mut rest) = text.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let mut fields = HashMap::new();
+    while let Some((name, value)) = rest.split_once('=') {
+        // A quoted value may hold commas.
+        let (value, after) = match value.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => value.split_once(',').unwrap_or((value, "")),
+        };
+        fields.insert(name.trim_matches([',', ' ']).to_ascii_lowercase(), value.to_owned());
+        rest = after;
+    }
+    Some(fields)
 }
 
 /// Turns an answer that is no success into an error with the registry's own words.
@@ -184,12 +209,7 @@ pub(crate) mod url {
 
     /// A Location as registries give it, relative or absolute, with its query kept.
     pub(crate) fn join(base: &str, location: &str) -> Option<String> {
-        if location.contains("://") {
-            return Some(location.to_owned());
-        }
-        let (scheme, rest) = base.split_once("://")?;
-        let host = rest.split('/').next()?;
-        Some(format!("{scheme}://{host}/{}", location.trim_start_matches('/')))
+        Some(reqwest::Url::parse(base).ok()?.join(location).ok()?.into())
     }
 
     /// Adds a parameter whose value needs no escaping but the colon.

@@ -79,8 +79,13 @@ impl RegistryError {
     pub(crate) fn passing(&self) -> bool {
         match self {
             RegistryError::Unreachable { .. } => true,
-            RegistryError::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            RegistryError::Status { status, .. } => passing(*status),
             _ => false,
         }
     }
+}
+
+/// Whether the same request may get another answer than this status a little later. A full disk (507) does not pass by itself.
+pub(crate) fn passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502..=504)
 }

@@ -1,13 +1,14 @@
 //! Pulls: manifests and blobs, each checked against its digest before anybody uses it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::{Method, header};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
 
-use super::client::{Client, checked};
+use super::client::{Client, TRIES, checked};
 use super::{Reference, RegistryError};
 use crate::image::media_type;
 use crate::layer;
@@ -50,10 +51,33 @@ impl Client {
     /// # Errors
     /// As for `blob`, and the disk.
     pub async fn blob_to_file(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
+        let mut pause = Duration::from_millis(200);
+        let temporary = path.with_extension("part");
+        let mut result = self.try_blob_to_file(reference, digest, &temporary).await;
+        for _ in 1..TRIES {
+            match &result {
+                Err(error) if error.passing() => tracing::debug!(%digest, %error, "fetching again"),
+                _ => break,
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            result = self.try_blob_to_file(reference, digest, &temporary).await;
+        }
+        let write = |source| RegistryError::File(format!("write {}", path.display()), source);
+        match result {
+            Ok(()) => tokio::fs::rename(&temporary, path).await.map_err(write),
+            Err(error) => {
+                // It may not even have been made.
+                let _ = tokio::fs::remove_file(&temporary).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_blob_to_file(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
         let response = self.get_blob(reference, digest).await?;
         let write = |source| RegistryError::File(format!("write {}", path.display()), source);
-        let temporary = path.with_extension("part");
-        let mut file = tokio::fs::File::create(&temporary).await.map_err(write)?;
+        let mut file = tokio::fs::File::create(path).await.map_err(write)?;
         let mut hasher = Sha256::new();
         let mut stream = response.bytes_stream();
         while let Some(piece) = stream.next().await {
@@ -62,9 +86,7 @@ impl Client {
             file.write_all(&piece).await.map_err(write)?;
         }
         file.flush().await.map_err(write)?;
-        let hex: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        verify(digest, digest, &format!("sha256:{hex}"))?;
-        tokio::fs::rename(&temporary, path).await.map_err(write)
+        verify(digest, digest, &layer::digest_text(&hasher.finalize()))
     }
 
     async fn get_blob(&self, reference: &Reference, digest: &str) -> Result<reqwest::Response, RegistryError> {

@@ -1,8 +1,10 @@
 //! Pushes: layers and config, several at once, then the manifest.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::{Body, Method, StatusCode, header};
 use tokio_util::io::ReaderStream;
@@ -58,7 +60,9 @@ impl Client {
         if self.has_manifest(&digest_reference).await? {
             let size = image.layers.iter().map(|layer| layer.size).sum();
             progress(Progress::Present { size });
-            self.tag(image, target).await?;
+            if !self.has_tag(image, target).await? {
+                self.tag(image, target).await?;
+            }
             return Ok(Pushed { sent: 0, present: size });
         }
         let blobs = image.layers.iter().chain([&image.config]);
@@ -84,17 +88,39 @@ impl Client {
     }
 
     async fn has_manifest(&self, reference: &Reference) -> Result<bool, RegistryError> {
+        self.manifest_digest(reference).await.map(|digest| digest.is_some())
+    }
+
+    /// Whether the registry says that the tag names this very image.
+    async fn has_tag(&self, image: &Image, target: &Reference) -> Result<bool, RegistryError> {
+        self.manifest_digest(target).await.map(|digest| digest.as_deref() == Some(image.digest.as_str()))
+    }
+
+    /// What the registry has under a tag or digest; the digest is empty where the registry does not say it.
+    async fn manifest_digest(&self, reference: &Reference) -> Result<Option<String>, RegistryError> {
         let address = self.url(reference, &format!("manifests/{}", reference.version));
         let accept = |request: reqwest::RequestBuilder| request.header(header::ACCEPT, media_type::MANIFEST);
         let response = self.send(reference, Method::HEAD, &address, accept).await?;
-        match response.status() {
-            StatusCode::NOT_FOUND => Ok(false),
-            _ => checked(reference, &format!("{reference}"), response).await.map(|_| true),
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
         }
+        let response = checked(reference, &format!("{reference}"), response).await?;
+        let digest = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
+        Ok(Some(digest.unwrap_or_default().to_owned()))
     }
 
+    /// Tags the image. A registry whose tags are immutable refuses even what changes nothing; that is as good as done.
     async fn tag(&self, image: &Image, target: &Reference) -> Result<(), RegistryError> {
-        if target.version.starts_with("sha256:") { Ok(()) } else { self.put_manifest(image, target).await }
+        if target.version.starts_with("sha256:") {
+            return Ok(());
+        }
+        match self.put_manifest(image, target).await {
+            Err(error @ RegistryError::Status { status: 400..=499, .. }) => match self.has_tag(image, target).await {
+                Ok(true) => Ok(()),
+                _ => Err(error),
+            },
+            other => other,
+        }
     }
 
     async fn put_manifest(&self, image: &Image, reference: &Reference) -> Result<(), RegistryError> {
@@ -152,32 +178,50 @@ impl Client {
             return Err(protocol("behind TLS it gives Locations with http://; its external address is set wrongly"));
         }
         let put = url::with(&location, "digest", &blob.digest);
-        let source = self.open(blob).await?;
-        let source = std::sync::Mutex::new(Some(source));
+        let content = self.open(blob).await?;
         let response = self
             .send_once(target, &Method::PUT, &put, &|request| {
-                let body = source.lock().ok().and_then(|mut body| body.take()).unwrap_or_default();
                 request
                     .header(header::CONTENT_TYPE, "application/octet-stream")
                     .header(header::CONTENT_LENGTH, size)
-                    .body(body)
+                    .body(content.body())
             })
             .await?;
         checked(target, &what, response).await?;
         Ok(Progress::Sent { size })
     }
 
-    async fn open(&self, blob: &Blob) -> Result<Body, RegistryError> {
-        let file = match &blob.source {
-            Source::Bytes(bytes) => return Ok(Body::from(Arc::<[u8]>::clone(bytes).to_vec())),
+    async fn open(&self, blob: &Blob) -> Result<Content, RegistryError> {
+        let failed = |source| RegistryError::File(format!("read layer {}", blob.digest), source);
+        Ok(match &blob.source {
+            Source::Bytes(bytes) => Content::Bytes(Bytes::from_owner(Arc::clone(bytes))),
+            Source::Temporary(file) => Content::File(file.path().to_owned()),
+            Source::File(path) => Content::File(path.clone()),
             Source::Remote { reference } => {
-                let response = self.blob(reference, &blob.digest).await?;
-                return Ok(Body::from(response));
+                let file = tempfile::NamedTempFile::with_prefix("barge-layer").map_err(failed)?;
+                self.blob_to_file(reference, &blob.digest, file.path()).await?;
+                Content::Temporary(file)
             }
-            Source::Temporary(file) => file.reopen(),
-            Source::File(path) => std::fs::File::open(path),
+        })
+    }
+}
+
+/// A blob's bytes, which may be sent more than once.
+enum Content {
+    Bytes(Bytes),
+    File(PathBuf),
+    Temporary(tempfile::NamedTempFile),
+}
+
+impl Content {
+    fn body(&self) -> Body {
+        let path = match self {
+            Content::Bytes(bytes) => return Body::from(bytes.clone()),
+            Content::File(path) => path.clone(),
+            Content::Temporary(file) => file.path().to_owned(),
         };
-        let file = file.map_err(|source| RegistryError::File(format!("read layer {}", blob.digest), source))?;
-        Ok(Body::wrap_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file), 128 * 1024)))
+        // Opened when it is sent; a file that cannot be read breaks the request off.
+        let file = async move { tokio::fs::File::open(path).await.map(|f| ReaderStream::with_capacity(f, 128 * 1024)) };
+        Body::wrap_stream(stream::once(file).try_flatten())
     }
 }

@@ -41,7 +41,10 @@ impl FromStr for Reference {
             .split('/')
             .all(|part| word(part, b"._-$") && !part.contains("..") && !part.bytes().any(|b| b.is_ascii_uppercase()));
         let version = digest.or(tag).unwrap_or("latest");
-        let version_ok = word(version, b"._-:");
+        let version_ok = match digest {
+            Some(digest) => barge_model::Digest::new(digest).is_ok() && tag.is_none_or(|tag| word(tag, b"._-")),
+            None => word(version, b"._-"),
+        };
         if !looks_like_host || !word(host, b".-:[]") || !repository_ok || !version_ok {
             return Err(error());
         }
@@ -63,7 +66,10 @@ impl Reference {
 
     /// Whether the registry is on this machine, so that plain HTTP is no risk.
     pub fn is_loopback(&self) -> bool {
-        let host = self.host.rsplit_once(':').map_or(self.host.as_str(), |(host, _)| host);
+        let host = match self.host.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            _ => &self.host,
+        };
         let host = host.trim_matches(['[', ']']);
         host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }

@@ -142,6 +142,24 @@ async fn a_piece_that_breaks_off_leaves_the_upload_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_piece_whose_request_is_dropped_is_taken_back_as_well() {
+    let registry = Registry::new();
+    let location = registry.begin("a").await;
+    let path = registry.directory.path().join("registry/uploads").join(location.rsplit('/').next().unwrap());
+    let (sender, body) = piecewise();
+    let taken = async {
+        sender.send(Ok(Bytes::from("012345"))).await.unwrap();
+        until(|| std::fs::metadata(&path).unwrap().len() == 6).await;
+    };
+    tokio::select! {
+        answer = registry.call("PATCH", &location, &[], body) => panic!("the body has not ended: {answer:?}"),
+        () = taken => {}
+    }
+    sender.send(Err(std::io::ErrorKind::ConnectionReset.into())).await.unwrap();
+    until(|| std::fs::metadata(&path).unwrap().len() == 0).await;
+}
+
+#[tokio::test]
 async fn a_second_request_for_an_upload_is_refused_while_the_first_goes_on() {
     let registry = Registry::new();
     let location = registry.begin("a").await;

@@ -1,0 +1,158 @@
+//! Who we are, and to whom that is told.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use barge_image::{Credentials, RegistryError};
+use barge_registry::Storage;
+
+use crate::support::{Served, anonymous, client_as, listen, small};
+
+const USER: &str = "robot$barge+ci";
+const PASSWORD: &str = "p$w:ö";
+
+/// `robot$barge+ci:p$w:ö` in base 64.
+const BASIC: &str = "Basic cm9ib3QkYmFyZ2UrY2k6cCR3OsO2";
+
+fn only_us(headers: &HeaderMap, _writes: bool) -> bool {
+    headers.get("authorization").is_some_and(|value| value == BASIC)
+}
+
+#[tokio::test]
+async fn a_robot_with_a_dollar_in_its_name_pushes_and_others_are_told_that_they_may_not() {
+    let served = Served::with(only_us).await;
+    let target = served.reference("app:1");
+    let host = served.address.to_string();
+    let image = small("hello").await;
+    client_as(&host, USER, PASSWORD).push(&image, &target, &|_| {}).await.unwrap();
+    for client in [anonymous(), client_as(&host, USER, "wrong"), client_as("127.0.0.1:1", USER, PASSWORD)] {
+        let error = client.push(&image, &target, &|_| {}).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn a_password_is_never_printed() {
+    let credentials = Credentials::Basic { username: USER.to_owned(), password: "hunter2".to_owned() };
+    assert!(!format!("{credentials:?} {:?}", client_as("a", "b", "hunter2")).contains("hunter2"));
+}
+
+/// A registry that takes tokens of its own alone, each for so many requests.
+#[derive(Clone)]
+struct Tokens {
+    /// Token requests: their query and who asked.
+    asked: Arc<Mutex<Vec<(String, String)>>>,
+    /// Uses left of each token.
+    left: Arc<Mutex<HashMap<String, u32>>>,
+    uses: u32,
+    scheme: &'static str,
+}
+
+async fn with_tokens(tokens: Tokens) -> SocketAddr {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::open(directory.keep(), 1 << 20).unwrap();
+    let router = barge_registry::router(storage, Arc::new(|_, _| true))
+        .layer(axum::middleware::from_fn_with_state(tokens.clone(), challenge));
+    let token = move |request: Request| async move {
+        let who = request.headers().get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let mut asked = tokens.asked.lock().unwrap();
+        asked.push((query, who));
+        let token = format!("t{}", asked.len());
+        tokens.left.lock().unwrap().insert(format!("Bearer {token}"), tokens.uses);
+        axum::Json(serde_json::json!({ "token": token }))
+    };
+    listen(Router::new().route("/token", axum::routing::get(token)).merge(router)).await
+}
+
+async fn challenge(State(tokens): State<Tokens>, request: Request, next: Next) -> Response {
+    let given = request.headers().get("authorization").map_or("", |value| value.to_str().unwrap());
+    let good = match tokens.left.lock().unwrap().get_mut(given) {
+        Some(left) if *left > 0 => {
+            *left -= 1;
+            true
+        }
+        _ => false,
+    };
+    if good {
+        return next.run(request).await;
+    }
+    let host = request.headers()["host"].to_str().unwrap().to_owned();
+    let challenge = format!(
+        "{} realm=\"http://{host}/token\",service=\"the registry\",scope=\"repository:app:pull,push repository:base:pull\"",
+        tokens.scheme
+    );
+    let headers = [("www-authenticate", "Basic realm=\"x\"".to_owned()), ("www-authenticate", challenge)];
+    (StatusCode::UNAUTHORIZED, axum::response::AppendHeaders(headers)).into_response()
+}
+
+fn tokens(uses: u32, scheme: &'static str) -> Tokens {
+    Tokens { asked: Arc::default(), left: Arc::default(), uses, scheme }
+}
+
+#[tokio::test]
+async fn a_challenge_for_a_token_is_met_once_with_all_that_a_push_needs() {
+    let tokens = tokens(1000, "Bearer");
+    let address = with_tokens(tokens.clone()).await;
+    let image = small("hello").await;
+    let target = format!("{address}/app:1").parse().unwrap();
+    client_as(&address.to_string(), USER, PASSWORD).push(&image, &target, &|_| {}).await.unwrap();
+    let asked = tokens.asked.lock().unwrap().clone();
+    let query = "scope=repository%3Aapp%3Apull%2Cpush&scope=repository%3Abase%3Apull&service=the+registry";
+    assert_eq!(asked, [(query.to_owned(), BASIC.to_owned())]);
+}
+
+#[tokio::test]
+async fn a_token_that_ends_in_the_middle_of_a_push_is_renewed() {
+    for uses in [1, 2, 3] {
+        let tokens = tokens(uses, "bearer");
+        let address = with_tokens(tokens.clone()).await;
+        // Large enough for a PUT to be refused while it is still being sent.
+        let noise: String =
+            (0..200_000u32).map(|n| char::from(b' ' + (n.wrapping_mul(2_654_435_761) >> 24) as u8 % 90)).collect();
+        let target = format!("{address}/app:1").parse().unwrap();
+        let pushed = anonymous().push(&small(&noise).await, &target, &|_| {}).await;
+        pushed.unwrap_or_else(|error| panic!("{uses}: {error:?}"));
+        assert!(tokens.asked.lock().unwrap().len() > 1);
+    }
+}
+
+/// A server that notes who asks it.
+async fn stranger() -> (SocketAddr, Arc<Mutex<Vec<Option<String>>>>) {
+    let seen: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
+    let noted = Arc::clone(&seen);
+    let router = Router::new().fallback(move |headers: HeaderMap| async move {
+        noted.lock().unwrap().push(headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()));
+        (StatusCode::CREATED, "something")
+    });
+    (listen(router).await, seen)
+}
+
+#[tokio::test]
+async fn credentials_are_sent_to_no_other_host() {
+    let (other, seen) = stranger().await;
+    let router = Router::new().fallback(move |request: Request| async move {
+        let to = format!("http://{other}/elsewhere");
+        match request.method().as_str() {
+            "GET" => Redirect::temporary(&to).into_response(),
+            "POST" => (StatusCode::ACCEPTED, [("location", to)]).into_response(),
+            "PUT" => StatusCode::CREATED.into_response(),
+            _ => StatusCode::NOT_FOUND.into_response(),
+        }
+    });
+    let address = listen(router).await;
+    let client = client_as(&address.to_string(), USER, PASSWORD);
+    let reference = format!("{address}/app:1").parse().unwrap();
+    let image = small("hello").await;
+    // The blob store's answer has another digest; what matters is what it was told.
+    assert!(client.blob(&reference, &image.layers[0].digest).await.is_err());
+    client.push(&image, &reference, &|_| {}).await.unwrap();
+    let seen = seen.lock().unwrap().clone();
+    assert_eq!(seen, [None, None, None]);
+}

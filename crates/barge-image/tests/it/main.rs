@@ -1,0 +1,15 @@
+//! Tests of images: built, pushed, pulled, unpacked.
+
+// Tests say what they expect by panicking; helper functions outside of #[test] are tests as well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod base;
+mod credentials;
+mod detect;
+mod layers;
+mod peer;
+mod push;
+mod reference;
+mod scan;
+mod support;
+mod unpack;
