@@ -6,7 +6,7 @@ mod platform;
 
 use std::path::PathBuf;
 
-pub use platform::{TestPlatform, barge_binary, greeter_binary, signal};
+pub use platform::{TestPlatform, barge_binary, greeter_binary, instance_processes, signal};
 
 /// Set to `1` where every tool must be there, as in CI: a test that lacks one fails then instead of being skipped.
 pub const STRICT: &str = "BARGE_TEST_STRICT";

@@ -174,19 +174,23 @@ impl TestPlatform {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("barge {arguments:?} printed {text:?}: {error}"))
     }
 
-    /// Processes that run below the data directory: instances, and the barge-init of each.
+    /// Processes of this platform's instances, and the barge-init of each.
     pub fn instance_processes(&self) -> Vec<u32> {
-        let data = self.data();
-        let data = data.to_string_lossy();
-        let of_instance = |pid: &u32| {
-            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let directory = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
-            directory.starts_with(&*data)
-                || (String::from_utf8_lossy(&command).contains(&*data) && command.starts_with(b"barge-init"))
-        };
-        let entries = std::fs::read_dir("/proc").unwrap();
-        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(of_instance).collect()
+        instance_processes(&self.data())
     }
+}
+
+/// Processes of instances whose files are below `directory`, and the barge-init of each.
+pub fn instance_processes(directory: &Path) -> Vec<u32> {
+    let below = directory.to_string_lossy();
+    let of_instance = |pid: &u32| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let works_in = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        works_in.starts_with(directory)
+            || (String::from_utf8_lossy(&command).contains(&*below) && command.starts_with(b"barge-init"))
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(of_instance).collect()
 }
 
 impl Drop for TestPlatform {

@@ -25,6 +25,7 @@ fn the_demo_loses_no_request_and_leaves_nothing_behind() {
     assert!(phases.iter().all(|phase| phase["requests"].as_u64().unwrap() > 0), "{document}");
     let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.is_empty(), "left behind: {left:?}");
+    assert_eq!(barge_testkit::instance_processes(home.path()), [0; 0], "processes are left behind");
 }
 
 #[test]

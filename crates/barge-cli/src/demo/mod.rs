@@ -202,9 +202,9 @@ impl Stage {
     fn say_how_to_go_on(&self, platform: &Platform) {
         let project = self.project.display();
         self.terminal.note(&format!(
-            "\nThe platform goes on until Ctrl-C. In another terminal:\n  export BARGE_SERVER={}\n  export BARGE_TOKEN={}\n  cd {project}\n  barge status\n  curl http://greeter.local.localhost:{}",
+            "\nThe platform goes on until Ctrl-C. In another terminal:\n  export BARGE_SERVER={}\n  export BARGE_TOKEN=$(cat {})\n  cd {project}\n  barge status\n  curl http://greeter.local.localhost:{}",
             platform.address(),
-            platform.token,
+            platform.directory().token_path().display(),
             self.gateway.port()
         ));
     }
