@@ -141,7 +141,11 @@ fn describe(instance: &InstanceView, now: Timestamp, details: &mut Vec<String>) 
         let times = if probe.times > 1 { format!(" ({} times)", probe.times) } else { String::new() };
         format!("{:<9} {result}  {}{times}", ago(probe.at, now), printable(&probe.detail))
     });
-    section(details, "its readiness checks", probes.collect());
+    let mut probes: Vec<String> = probes.collect();
+    if probes.is_empty() {
+        probes.push("none came before its end".to_owned());
+    }
+    section(details, "its readiness checks", probes);
     let begin = instance.timeline.first().map_or(instance.created_at, |entry| entry.at);
     let steps = instance.timeline.iter().skip(instance.timeline.len().saturating_sub(RECORDS)).map(|entry| {
         let millis = entry.at.since(begin).0;

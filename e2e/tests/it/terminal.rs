@@ -64,6 +64,8 @@ fn output_is_followed_and_that_of_a_held_instance_is_there() {
         "could not start",
         "it ended with exit code 1",
         "the setting \"greting_colour\" is unknown",
+        "its readiness checks:",
+        "its life:",
         "what serves now:",
         "1 of 1 instances available",
         "hint: ",
