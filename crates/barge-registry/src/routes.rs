@@ -92,7 +92,9 @@ async fn answer(storage: &Storage, target: Target<'_>, parts: &Parts, body: Body
         }
         (&Method::GET, Target::Tags(name)) => list_tags(storage, name, parts),
         (&Method::GET | &Method::HEAD, Target::Manifest(name, reference)) => {
-            let (bytes, media_type, digest) = storage.manifest(name, reference)?;
+            let asks = parts.method == Method::HEAD;
+            let found = if asks { storage.manifest_wanted(name, reference) } else { storage.manifest(name, reference) };
+            let (bytes, media_type, digest) = found?;
             Ok(([(header::CONTENT_TYPE, media_type), (DIGEST, digest)], bytes).into_response())
         }
         (&Method::PUT, Target::Manifest(name, reference)) => {

@@ -92,9 +92,20 @@ impl Storage {
     pub(crate) fn blob_wanted(&self, repository: &str, digest: &str) -> Result<(PathBuf, u64), StorageError> {
         let _joining = self.joining();
         let (path, size) = self.blob(repository, digest)?;
-        let file = std::fs::File::options().append(true).open(&path).map_err(io("touch", &path))?;
-        file.set_modified(SystemTime::now()).map_err(io("touch", &path))?;
+        touch(&path)?;
         Ok((path, size))
+    }
+
+    /// As `manifest`, for a client that asks because it wants to use it: it counts as young again, with all that it names.
+    pub(crate) fn manifest_wanted(
+        &self,
+        repository: &str,
+        reference: &str,
+    ) -> Result<(Vec<u8>, String, String), StorageError> {
+        let _joining = self.joining();
+        let found = self.manifest(repository, reference)?;
+        touch(&self.repository(repository)?.join("manifests").join(name::digest(&found.2)?))?;
+        Ok(found)
     }
 
     /// Lets `repository` have a blob that is here already, if it is.
@@ -254,6 +265,12 @@ fn missing(
     unknown: impl FnOnce() -> StorageError,
 ) -> StorageError {
     if source.kind() == ErrorKind::NotFound { unknown() } else { io(verb, path)(source) }
+}
+
+/// Makes a file young.
+fn touch(path: &Path) -> Result<(), StorageError> {
+    let file = std::fs::File::options().append(true).open(path).map_err(io("touch", path))?;
+    file.set_modified(SystemTime::now()).map_err(io("touch", path))
 }
 
 fn remove(path: &Path) -> Result<(), StorageError> {

@@ -96,3 +96,22 @@ async fn an_old_blob_that_a_push_has_just_asked_for_or_mounted_is_young_again() 
         assert_eq!(gone, usize::from(ask == "nothing"), "{ask}");
     }
 }
+
+#[tokio::test]
+async fn an_old_manifest_that_a_push_has_just_found_is_young_again_with_its_blobs() {
+    for method in ["HEAD", "GET"] {
+        let registry = Registry::new();
+        let image = registry.image("a", "", "layer").await;
+        let place = registry.directory.path().join("registry");
+        for part in ["blobs", "repositories/a/_barge/manifests"] {
+            for entry in std::fs::read_dir(place.join(part)).unwrap() {
+                age(&entry.unwrap().path());
+            }
+        }
+        let path = format!("/v2/a/manifests/{image}");
+        assert_eq!(registry.call(method, &path, &[], Body::empty()).await.status, StatusCode::OK);
+        let collected = registry.storage.collect(&BTreeSet::new(), HOUR).unwrap();
+        let expected = if method == "HEAD" { (0, 0) } else { (1, 3) };
+        assert_eq!((collected.manifests, collected.blobs), expected, "{method}");
+    }
+}
