@@ -110,10 +110,16 @@ impl TestPlatform {
         self.child.as_ref().unwrap().id()
     }
 
+    /// Whether the platform's process is there.
+    pub fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
+    }
+
     /// Kills the platform with SIGKILL, as a power cut or the kernel would.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
+        // Somebody else may have killed it already.
+        let _ = child.kill();
         child.wait().unwrap();
     }
 

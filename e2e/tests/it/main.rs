@@ -3,6 +3,7 @@
 mod adoption;
 mod api_page;
 mod applications;
+mod chaos;
 mod commands;
 mod demo;
 mod registry;

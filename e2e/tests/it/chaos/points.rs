@@ -1,0 +1,82 @@
+//! Sees every store of the two machines as it happens, and acts at one of them.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+/// What is done at a point, given what was stored there.
+pub(super) type Act = Box<dyn FnOnce() + Send>;
+
+/// A watch over a platform's files.
+pub(super) struct Points {
+    seen: Arc<AtomicUsize>,
+    killed_at: Arc<Mutex<Option<String>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Points {
+    /// Watches the rollout of a service and the registrar's journal below `data`; at point `at`, `act` is called.
+    pub(super) fn watch(data: &Path, service: &str, mut at: Option<(usize, Act)>) -> Self {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
+        for directory in [data.join("engine/services/local").join(service), data.join("registrar")] {
+            inotify.add_watch(&directory, AddWatchFlags::IN_MOVED_TO).unwrap();
+        }
+        let seen = Arc::new(AtomicUsize::new(0));
+        let killed_at = Arc::new(Mutex::new(None));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (count, label, stopped) = (Arc::clone(&seen), Arc::clone(&killed_at), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::SeqCst) {
+                let events = match inotify.read_events() {
+                    Ok(events) => events,
+                    Err(Errno::EAGAIN) => {
+                        std::thread::sleep(Duration::from_micros(100));
+                        continue;
+                    }
+                    Err(error) => panic!("the files cannot be watched: {error}"),
+                };
+                for name in events.into_iter().filter_map(|event| event.name) {
+                    let name = name.to_string_lossy().into_owned();
+                    // Of the service's own files only the rollout's status is a machine's.
+                    if name == "desired.json" {
+                        continue;
+                    }
+                    let point = count.fetch_add(1, Ordering::SeqCst);
+                    if at.as_ref().is_some_and(|(at, _)| *at == point)
+                        && let Some((_, act)) = at.take()
+                    {
+                        act();
+                        *label.lock().unwrap() = Some(name);
+                    }
+                }
+            }
+        });
+        Self { seen, killed_at, stop, thread: Some(thread) }
+    }
+
+    /// How many stores were seen so far.
+    pub(super) fn seen(&self) -> usize {
+        self.seen.load(Ordering::SeqCst)
+    }
+
+    /// What was stored when the act was called, if it was.
+    pub(super) fn killed_at(&self) -> Option<String> {
+        self.killed_at.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Points {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            // A thread that broke has said so already.
+            let _ = thread.join();
+        }
+    }
+}
