@@ -26,8 +26,8 @@ pub(super) fn of(view: &View<'_>, bounds: Bounds) -> Vec<Action> {
 
 fn scale(set: &InstanceSet, target: u32) -> Action {
     let keep_held = match (set.role, set.held_since) {
-        // Each instance that fails to start is kept, and none is started in its place (I7).
-        (Role::Candidate, _) => set.target,
+        // Each instance that fails to start is kept, and none is started in its place; one is kept in any case (I7).
+        (Role::Candidate, _) => set.target.max(1),
         (_, held_since) => u32::from(held_since.is_some()),
     };
     Action::Scale { release: set.release.id.clone(), target, keep_held }

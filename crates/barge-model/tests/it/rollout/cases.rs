@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
+use barge_model::Millis;
 use barge_model::manifest::Count;
-use barge_model::rollout::{Action, InstancePhase, Phase, Role, RolloutStatus, step};
+use barge_model::rollout::{Action, HELD_LIMIT, InstancePhase, Phase, Role, RolloutStatus, step};
 
-use super::fixtures::{Catalogue, plan};
+use super::fixtures::{Catalogue, START, plan};
 use super::judge::{self, Grounds, Violation};
 use super::run::{grounds, settle, step_fully};
 use super::scene::Scene;
@@ -100,7 +101,7 @@ const ROWS: &[Row] = &[
                     let _ = world.end(index)
                         || world.instances[index].release == 1 && (world.get_online(index) || world.get_ready(index));
                 }
-                scene.world.now = scene.world.now.plus(barge_model::Millis(1500));
+                scene.world.now = scene.world.now.plus(Millis(1500));
             }
         },
         "1 stable 3; everything runs as it should",
@@ -144,7 +145,7 @@ const ROWS: &[Row] = &[
             scene.deploy(1).step();
             scene.world.down = true;
             scene.step();
-            scene.world.now = scene.world.now.plus(barge_model::Millis::from_secs(3600));
+            scene.world.now = scene.world.now.plus(Millis::from_secs(3600));
             scene.world.down = false;
             scene.step().settle();
         },
@@ -293,8 +294,78 @@ fn what_drains_at_once_is_capped() {
             // Draining takes long, everything else is quick.
             let _ = (round % 5 == 0 && world.end(index)) || world.get_online(index) || world.get_ready(index);
         }
-        world.now = world.now.plus(barge_model::Millis(100));
+        world.now = world.now.plus(Millis(100));
     }
     settle(step, &catalogue, &mut world, None).unwrap();
     assert_eq!(world.available_of(1), 10);
+}
+
+/// Release 1 is observed for an hour, and its batches have pauses; it is a rollback or not.
+fn with_an_hour_of_observation(origin_is_rollback: bool) -> (Catalogue, World) {
+    let mut plan = plan(Count::Percent(25), Count::Absolute(0), &["1", "1"]);
+    plan.gate.hold = Some(Millis::from_secs(3600));
+    let catalogue = Catalogue::new(&plan, &[false, origin_is_rollback]);
+    let mut world = World::with_stable(&catalogue, 5);
+    world.wish.target = Some(1);
+    world.wish.approve(1);
+    (catalogue, world)
+}
+
+/// Rounds in which the clock hardly moves.
+fn rounds(catalogue: &Catalogue, world: &mut World, count: usize) {
+    for _ in 0..count {
+        step_fully(step, catalogue, world).unwrap();
+        world.everything_goes_on(None);
+        world.now = world.now.plus(Millis(1));
+    }
+}
+
+#[test]
+fn a_rollback_observes_nothing_and_a_deployment_does() {
+    let (catalogue, mut world) = with_an_hour_of_observation(true);
+    rounds(&catalogue, &mut world, 100);
+    assert_eq!(world.available_of(1), 5, "what was approved before goes on at once");
+    let (catalogue, mut world) = with_an_hour_of_observation(false);
+    rounds(&catalogue, &mut world, 100);
+    assert_eq!(world.available_of(1), 1);
+}
+
+#[test]
+fn a_clock_that_was_ahead_prolongs_no_observation() {
+    let (catalogue, mut world) = with_an_hour_of_observation(false);
+    let hour = Millis::from_secs(3600);
+    world.now = world.now.plus(Millis(100 * hour.0));
+    rounds(&catalogue, &mut world, 10);
+    world.now = START;
+    rounds(&catalogue, &mut world, 1);
+    world.now = START.plus(hour);
+    rounds(&catalogue, &mut world, 1);
+    let phase = &world.status.candidate.as_ref().unwrap().phase;
+    assert!(matches!(phase, Phase::Progressing { .. }), "an hour by the clock that is right now: {phase:?}");
+}
+
+#[test]
+fn what_is_held_is_kept_for_a_day_or_until_somebody_aborts() {
+    let plan = plan(Count::Percent(25), Count::Absolute(0), &[]);
+    let catalogue = Catalogue::new(&plan, &[false, false]);
+    let mut world = World::with_stable(&catalogue, 2);
+    world.wish.target = Some(1);
+    rounds(&catalogue, &mut world, 1);
+    world.instances[2].phase = InstancePhase::Held;
+    rounds(&catalogue, &mut world, 5);
+    let held = |world: &World| world.count(|instance| instance.phase == InstancePhase::Held);
+    assert_eq!(held(&world), 1);
+    let mut aborted = world.clone();
+    aborted.wish.withdrawn = Some((1, false));
+    rounds(&catalogue, &mut aborted, 5);
+    assert_eq!(held(&aborted), 0);
+    let observed = world.observe(&catalogue);
+    let decision = step(&world.wish.spec(&catalogue), &world.status, &observed, world.now);
+    world.now = decision.wake_at.unwrap();
+    assert!(world.now.since(START) >= HELD_LIMIT);
+    let decision = step(&world.wish.spec(&catalogue), &world.status, &observed, world.now);
+    for action in &decision.actions {
+        world.carry_out(&catalogue, action);
+    }
+    assert_eq!(held(&world), 0, "a day has passed");
 }

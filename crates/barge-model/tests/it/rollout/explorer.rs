@@ -47,6 +47,9 @@ pub(crate) enum Event {
     TakeBack { rolled_back: bool },
 }
 
+/// What happened, and what became of it.
+type Next = (Event, World, Budget);
+
 pub(crate) struct Explorer<'a> {
     pub(crate) step: Step,
     pub(crate) catalogue: &'a Catalogue,
@@ -54,6 +57,8 @@ pub(crate) struct Explorer<'a> {
     /// Also look whether everything comes to rest from every state.
     pub(crate) liveness: bool,
     statuses: HashMap<Rc<RolloutStatus>, Rc<RolloutStatus>>,
+    /// Where the canonical ones of them are.
+    addresses: HashSet<*const RolloutStatus>,
     seen: HashSet<u64>,
     ends_well: HashSet<u64>,
     history: Vec<(u32, Event)>,
@@ -84,6 +89,7 @@ impl<'a> Explorer<'a> {
             sizes,
             liveness: true,
             statuses: HashMap::new(),
+            addresses: HashSet::new(),
             seen: HashSet::new(),
             ends_well: HashSet::new(),
             history: Vec::new(),
@@ -99,7 +105,7 @@ impl<'a> Explorer<'a> {
                 Box::new(Found { violation, trace: self.trace(index), world: Box::new(world.clone()) })
             };
             judge::state(self.catalogue, &world).map_err(|violation| found(violation, &world))?;
-            let worlds = self.successors(index, &world, budget).map_err(|(event, violation, after)| {
+            let worlds = self.successors(&world, budget).map_err(|(event, violation, after)| {
                 let mut trace = self.trace(index);
                 trace.push(event);
                 Box::new(Found { violation, trace, world: after })
@@ -107,7 +113,8 @@ impl<'a> Explorer<'a> {
             for (event, after, budget) in worlds {
                 self.meet(index, event, after, budget);
             }
-            self.comes_to_rest(&world).map_err(|(violation, after)| {
+            self.comes_to_rest(&world).map_err(|found| {
+                let (violation, after) = *found;
                 Box::new(Found { violation, trace: self.trace(index), world: Box::new(after) })
             })?;
         }
@@ -135,17 +142,13 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    #[allow(clippy::type_complexity)]
-    fn successors(
-        &self,
-        _index: u32,
-        world: &World,
-        budget: Budget,
-    ) -> Result<Vec<(Event, World, Budget)>, (Event, Violation, Box<World>)> {
+    fn successors(&self, world: &World, budget: Budget) -> Result<Vec<Next>, (Event, Violation, Box<World>)> {
         let mut next = Vec::new();
         let decision = self.decide(world);
         let mut after = world.clone();
-        after.status = Rc::new(decision.status);
+        if decision.status != *world.status {
+            after.status = Rc::new(decision.status);
+        }
         let grounds = grounds(world);
         next.push((Event::Step { actions: 0 }, after.clone(), budget));
         for (actions, action) in (1..).zip(&decision.actions) {
@@ -166,7 +169,7 @@ impl<'a> Explorer<'a> {
         (self.step)(&world.wish.spec(self.catalogue), &world.status, &world.observe(self.catalogue), world.now)
     }
 
-    fn of_instances(&self, world: &World, budget: Budget, next: &mut Vec<(Event, World, Budget)>) {
+    fn of_instances(&self, world: &World, budget: Budget, next: &mut Vec<Next>) {
         for index in 0..world.instances.len() {
             // Of instances that look the same one is enough; they are sorted.
             let looks = |index: usize| {
@@ -195,7 +198,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    fn of_people(&self, world: &World, budget: Budget, next: &mut Vec<(Event, World, Budget)>) {
+    fn of_people(&self, world: &World, budget: Budget, next: &mut Vec<Next>) {
         let mut add = |event, budget: Option<Budget>, change: &dyn Fn(&mut World)| {
             let Some(budget) = budget else { return };
             let mut after = world.clone();
@@ -237,7 +240,7 @@ impl<'a> Explorer<'a> {
 
     /// From here everything must come to rest: left alone, aborted, and rolled back, the latter two without any help of the
     /// release that is taken back (I5, I8).
-    fn comes_to_rest(&mut self, world: &World) -> Result<(), (Violation, World)> {
+    fn comes_to_rest(&mut self, world: &World) -> Result<(), Box<(Violation, World)>> {
         if !self.liveness {
             return Ok(());
         }
@@ -259,7 +262,7 @@ impl<'a> Explorer<'a> {
         Ok(())
     }
 
-    fn ends_well(&mut self, mut world: World, stuck: Option<usize>) -> Result<(), (Violation, World)> {
+    fn ends_well(&mut self, mut world: World, stuck: Option<usize>) -> Result<(), Box<(Violation, World)>> {
         world.down = false;
         let mut path = Vec::new();
         let mut quiet = 0;
@@ -272,12 +275,12 @@ impl<'a> Explorer<'a> {
             }
             path.push(key);
             let before = (Rc::clone(&world.status), world.instances.clone());
-            super::run::step_fully(self.step, self.catalogue, &mut world).map_err(|v| (v, world.clone()))?;
+            super::run::step_fully(self.step, self.catalogue, &mut world).map_err(|v| Box::new((v, world.clone())))?;
             let goes_on = world.everything_goes_on(stuck);
             let changed = goes_on || before.0 != world.status || before.1 != world.instances;
             quiet = if changed { 0 } else { quiet + 1 };
             if quiet > 2 {
-                judge::rest(self.catalogue, &world).map_err(|violation| (violation, world.clone()))?;
+                judge::rest(self.catalogue, &world).map_err(|violation| Box::new((violation, world.clone())))?;
                 break;
             }
             if !changed {
@@ -287,7 +290,7 @@ impl<'a> Explorer<'a> {
         if quiet <= 2 {
             let what = format!("nothing comes to rest with {stuck:?} stuck");
             let invariant = if stuck.is_some() { "I5" } else { "I8" };
-            return Err((Violation { invariant, what }, world));
+            return Err(Box::new((Violation { invariant, what }, world)));
         }
         self.ends_well.extend(path);
         Ok(())
@@ -309,6 +312,9 @@ impl<'a> Explorer<'a> {
         }
         world.serial = u32::try_from(world.instances.len()).unwrap();
         world.now = START;
+        if self.addresses.contains(&Rc::as_ptr(&world.status)) {
+            return;
+        }
         if let Some(known) = self.statuses.get(&world.status) {
             world.status = Rc::clone(known);
             return;
@@ -317,6 +323,7 @@ impl<'a> Explorer<'a> {
         let status = Rc::new(canonical_status(&raw));
         let status = Rc::clone(self.statuses.entry(Rc::clone(&status)).or_insert(status));
         self.statuses.insert(raw, Rc::clone(&status));
+        self.addresses.insert(Rc::as_ptr(&status));
         world.status = status;
     }
 }

@@ -35,14 +35,15 @@ pub(crate) fn effects(
 ) -> Result<(), Violation> {
     let plan = catalogue.plan();
     let replicas = grounds.wish.replicas;
+    let made = u32::try_from(effects.iter().filter(|e| matches!(e, Effect::Created { .. })).count()).unwrap();
     let serving = |effect: &&Effect| matches!(effect, Effect::Drained { available: true, .. });
     let drained = u32::try_from(effects.iter().filter(serving).count()).unwrap();
     for effect in effects {
         match *effect {
             Effect::Created { release } => {
                 let live = after.count(Instance::live);
-                let limit = replicas + plan.surge(replicas) + grounds.vanished;
-                if live > limit {
+                let limit = replicas + plan.surge(replicas);
+                if live > limit && made > grounds.vanished {
                     violated("I3", format!("{live} instances run, {limit} are allowed"))?;
                 }
                 created(catalogue, grounds, after, release)?;

@@ -5,8 +5,10 @@ use barge_model::rollout::{InstancePhase, Phase, step};
 use super::run::step_and_crash;
 use super::scene::Scene;
 
-/// Brings release 1 into a state, in a world with three instances.
-const STATES: &[(&str, fn(&mut Scene))] = &[
+/// A name, and how release 1 gets there, in a world with three instances.
+type State = (&'static str, fn(&mut Scene));
+
+const STATES: &[State] = &[
     ("wanted, not yet seen", |scene| {
         scene.deploy(1);
     }),
