@@ -2,6 +2,9 @@
 //!
 //! A process is recognised by its parent or by a mark in its environment, never by an id that was written down: ids are used again.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
@@ -10,8 +13,9 @@ pub const INSTANCE_MARK: &str = "BARGE_INSTANCE";
 /// The variable that marks programs which people run beside an instance's process; its value is unlike any other.
 pub const EXEC_MARK: &str = "BARGE_EXEC";
 
-/// A process that forks while it is looked for is found in the next round; one that wins so often is left alone.
-const ROUNDS: u32 = 20;
+/// A process that forks while it is looked for is found in the next round; one that goes on winning, or hangs in the kernel, is left
+/// alone after so long.
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// Kills what is left of an instance whose barge-init is gone; the answer is how many processes that were.
 ///
@@ -34,27 +38,29 @@ pub fn end_marked_exec(value: &str) -> usize {
 /// The processes whose parent we are, those that were left to us included.
 pub(crate) fn children() -> Vec<Pid> {
     let own = getpid();
-    all().filter(|pid| parent(*pid) == Some(own)).collect()
+    all().filter(|pid| stat(*pid).is_some_and(|(_, parent)| parent == own)).collect()
 }
 
+/// Kills until nobody is found any more, and waits until all of them have let go of their files and ports.
 fn kill_all(is_one: impl Fn(&[u8]) -> bool) -> usize {
-    let mut count = 0;
-    for _ in 0..ROUNDS {
-        let mut found = 0;
+    let deadline = Instant::now() + LIMIT;
+    let mut killed = BTreeSet::new();
+    loop {
+        let mut found = false;
         for pid in all().filter(|pid| *pid != getpid()) {
             // A process of somebody else, or one that has ended, cannot be read, and is none of ours.
             let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
             if is_one(&environment) && kill(pid, Signal::SIGKILL).is_ok() {
-                found += 1;
+                found = true;
+                killed.insert(pid);
             }
         }
-        if found == 0 {
-            break;
+        let dying = killed.iter().any(|pid| stat(*pid).is_some_and(|(state, _)| state != 'Z' && state != 'X'));
+        if (!found && !dying) || Instant::now() >= deadline {
+            return killed.len();
         }
-        count += found;
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
-    count
 }
 
 fn all() -> impl Iterator<Item = Pid> {
@@ -62,11 +68,13 @@ fn all() -> impl Iterator<Item = Pid> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
 }
 
-/// The fourth field of `/proc/PID/stat`; the second one, a name, may hold anything.
-fn parent(pid: Pid) -> Option<Pid> {
+/// State and parent from `/proc/PID/stat`; the field before them, a name, may hold anything.
+fn stat(pid: Pid) -> Option<(char, Pid)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok().map(Pid::from_raw)
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, Pid::from_raw(fields.next()?.parse().ok()?)))
 }
 
 fn variables(environment: &[u8]) -> impl Iterator<Item = &[u8]> {

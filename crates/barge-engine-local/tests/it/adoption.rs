@@ -8,7 +8,7 @@ use barge_model::InstanceId;
 use barge_model::hold::Ending;
 use barge_model::rollout::{InstancePhase, Role};
 
-use crate::support::{World, alive, available, eventually, get, is_settled, kill, release};
+use crate::support::{World, alive, available, eventually, get, is_settled, kill, kill_all, release};
 
 #[tokio::test]
 async fn a_new_engine_adopts_what_runs() {
@@ -76,8 +76,7 @@ async fn an_instance_that_was_stored_and_never_started_is_started() {
     let (init, process) = world.pids(&two);
     world.close().await;
     // As if the engine had ended between its decision and the start.
-    kill(init);
-    kill(process);
+    kill_all(&[init, process]).await;
     let directory = world.instance_directory(&two);
     for file in [files::PLAN, files::STATUS, files::SOCKET, files::LOG, files::LOCK] {
         std::fs::remove_file(directory.join(file)).unwrap();
@@ -112,8 +111,7 @@ async fn a_process_id_that_is_used_again_is_not_mistaken() {
     let (init, process) = world.pids(&one);
     let mut status = world.status(&one);
     world.close().await;
-    kill(init);
-    kill(process);
+    kill_all(&[init, process]).await;
     let mut stranger = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
     status.init_pid = stranger.id();
     status.pid = Some(stranger.id().cast_signed());
@@ -132,8 +130,7 @@ async fn a_directory_that_answers_for_somebody_else_is_not_adopted() {
     let one = world.report().await.instances[0].id.clone();
     let (init, process) = world.pids(&one);
     world.close().await;
-    kill(init);
-    kill(process);
+    kill_all(&[init, process]).await;
     let directory = world.instance_directory(&one);
     let mut plan: barge_init::Plan =
         serde_json::from_slice(&std::fs::read(directory.join(files::PLAN)).unwrap()).unwrap();

@@ -294,6 +294,12 @@ pub(crate) fn kill(pid: i32) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
 }
 
+/// Kills processes and waits until they have let go of their ports.
+pub(crate) async fn kill_all(pids: &[i32]) {
+    pids.iter().copied().for_each(kill);
+    eventually("their end", || !pids.iter().any(|pid| alive(*pid))).await;
+}
+
 /// Whether a process exists and is not a zombie.
 pub(crate) fn alive(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
