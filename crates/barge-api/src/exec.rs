@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What to run; the first message, as JSON text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({ "command": ["sh", "-c", "ls -l"], "terminal": [24, 80] }))]
 pub struct ExecOpen {
     /// The program and its arguments; empty for a shell.
     pub command: Vec<String>,

@@ -36,6 +36,11 @@ pub mod code {
 
 /// A problem document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "type": "about:blank", "title": "Conflict", "status": 409,
+    "detail": "release 2 of test/greeter is not at its gate: its first instance is not available yet",
+    "code": "not_at_gate", "hint": "barge status --watch -e test -m greeter"
+}))]
 pub struct Problem {
     /// Always `about:blank`; the code tells problems apart.
     #[serde(rename = "type")]

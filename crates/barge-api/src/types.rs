@@ -9,6 +9,16 @@ use utoipa::ToSchema;
 /// A new release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "image": "127.0.0.1:7401/greeter",
+    "digest": "sha256:4c5f1f5e3c7a8f3b0f6f0e2b8a1d9c6e7b5a4d3c2b1a0f9e8d7c6b5a4f3e2d1c",
+    "config": {
+        "kind": "web", "command": ["./greeter"], "replicas": 4, "start_deadline": "1m",
+        "env": { "GREETING": "Hello", "DATABASE_PASSWORD": { "secret": "database-password" } },
+        "rollout": { "first_batch": 1, "gate": { "until": "approved", "for": "10m" }, "batches": ["25%", { "size": "50%", "pause": "5m" }] }
+    },
+    "reason": "a warmer greeting"
+}))]
 pub struct NewRelease {
     /// The image's registry and repository, without a version.
     pub image: String,
@@ -27,6 +37,7 @@ pub struct NewRelease {
 /// Approves a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "digest": "sha256:4c5f1f5e3c7a8f3b0f6f0e2b8a1d9c6e7b5a4d3c2b1a0f9e8d7c6b5a4f3e2d1c" }))]
 pub struct ApprovalRequest {
     /// The digest that the approver looked at; must be the release's.
     pub digest: Digest,
@@ -35,6 +46,7 @@ pub struct ApprovalRequest {
 /// Takes a release back, or lets go of a failed one's held instance.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "reason": "too many errors" }))]
 pub struct AbortRequest {
     /// Why.
     #[serde(default)]
@@ -44,6 +56,7 @@ pub struct AbortRequest {
 /// Goes back to an earlier release.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "to": "01JDF3Y6Z8Q2W4R5T6Y7V8N9M0", "reason": "too slow" }))]
 pub struct RollbackRequest {
     /// To which one; without it, to the stable one while a release is on its way, else to the one that was stable before.
     #[serde(default)]
@@ -56,6 +69,7 @@ pub struct RollbackRequest {
 /// Starts every instance anew.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "reason": "a new certificate" }))]
 pub struct RestartRequest {
     /// Why.
     #[serde(default)]
@@ -65,6 +79,7 @@ pub struct RestartRequest {
 /// Changes the number of instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "replicas": 6 }))]
 pub struct ScaleRequest {
     /// How many.
     #[schema(maximum = 10000)]
@@ -315,7 +330,7 @@ pub struct EnvironmentView {
 /// Environments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentList {
-    /// Sorted by name; the first is the default.
+    /// In the order of the server's configuration; the first is the default.
     pub environments: Vec<EnvironmentView>,
 }
 
@@ -351,6 +366,7 @@ pub struct Whoami {
 /// A new token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "name": "release portal", "role": "releaser", "environment": "test" }))]
 pub struct NewToken {
     /// Whose it is.
     #[schema(min_length = 1, max_length = 100)]
@@ -366,13 +382,19 @@ pub struct NewToken {
 }
 
 /// A token that was made; its secret is shown this once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenCreated {
     /// What is stored of it.
     #[serde(flatten)]
     pub token: TokenView,
     /// The secret.
     pub secret: String,
+}
+
+impl std::fmt::Debug for TokenCreated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenCreated").field("token", &self.token).finish_non_exhaustive()
+    }
 }
 
 /// A token, without its secret.

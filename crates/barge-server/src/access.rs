@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use rand::Rng;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use crate::App;
 use crate::problem::ServerError;
@@ -22,7 +23,17 @@ use crate::store::{Store, StoreError, StoredToken};
 /// The tokens of a server, shared with its registry.
 #[derive(Debug, Clone, Default)]
 pub struct Tokens {
-    by_hash: Arc<RwLock<HashMap<String, TokenView>>>,
+    by_hash: Arc<RwLock<HashMap<String, Known>>>,
+    /// Grows with every revocation.
+    revocations: Arc<watch::Sender<u64>>,
+}
+
+/// A valid token.
+#[derive(Debug, Clone)]
+struct Known {
+    view: TokenView,
+    /// It belongs to a part of the same program: nobody sees it, nobody revokes it.
+    internal: bool,
 }
 
 impl Tokens {
@@ -30,7 +41,7 @@ impl Tokens {
         let tokens = Self::default();
         for StoredToken { view, hash } in store.tokens().await? {
             if view.revoked_at.is_none() {
-                tokens.write().insert(hash, view);
+                tokens.write().insert(hash, Known { view, internal: false });
             }
         }
         Ok(tokens)
@@ -38,7 +49,7 @@ impl Tokens {
 
     /// The token with this secret, if it is valid.
     pub fn find(&self, secret: &str) -> Option<TokenView> {
-        self.by_hash.read().unwrap_or_else(PoisonError::into_inner).get(&hash(secret)).cloned()
+        self.read().get(&hash(secret)).map(|known| known.view.clone())
     }
 
     /// The token of a request: as bearer token, or as the password of basic authentication, which registries' clients use.
@@ -66,29 +77,52 @@ impl Tokens {
             created_at: crate::now(),
             revoked_at: None,
         };
-        self.write().insert(hash(secret), view);
+        self.write().insert(hash(secret), Known { view, internal: true });
     }
 
     pub(crate) async fn create(
         &self,
         store: &Store,
         new: &NewToken,
+        actor: &str,
         now: Timestamp,
     ) -> Result<TokenCreated, StoreError> {
         let secret = new_secret();
         let hash = hash(&secret);
-        let token = store.add_token(new, &hash, now).await?;
-        self.write().insert(hash, token.clone());
+        let token = store.add_token(new, &hash, actor, now).await?;
+        self.write().insert(hash, Known { view: token.clone(), internal: false });
         Ok(TokenCreated { token, secret })
     }
 
-    pub(crate) async fn revoke(&self, store: &Store, id: &str, now: Timestamp) -> Result<bool, StoreError> {
+    /// Revokes a token; false when there is no valid one with that id.
+    pub(crate) async fn revoke(
+        &self,
+        store: &Store,
+        id: &str,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         // Out of memory first: a database that fails must not keep a token valid.
-        self.write().retain(|_, token| token.id != id);
-        store.revoke_token(id, now).await
+        self.write().retain(|_, known| known.internal || known.view.id != id);
+        self.revocations.send_modify(|revision| *revision += 1);
+        store.revoke_token(id, actor, now).await
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, TokenView>> {
+    /// Waits until the token with this id is not valid any more.
+    pub(crate) async fn until_revoked(&self, id: &str) {
+        let mut revocations = self.revocations.subscribe();
+        while self.read().values().any(|known| known.view.id == id) {
+            if revocations.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Known>> {
+        self.by_hash.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Known>> {
         self.by_hash.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -20,13 +20,16 @@ use barge_api::{NewToken, TokenCreated, TokenRole};
 use barge_model::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use access::{Tokens, new_secret};
 pub use environment::Environment;
 pub use http::openapi;
 pub use store::StoreError;
 
+use access::Caller;
 use environment::Environments;
+use problem::ServerError;
 use store::Store;
 use tasks::Applier;
 
@@ -49,6 +52,30 @@ pub(crate) struct App {
     /// Grows with every change that the server itself makes.
     pub(crate) changes: Arc<watch::Sender<u64>>,
     pub(crate) shutdown: CancellationToken,
+    /// Requests, and changes that go on without their callers; the database stays open for them.
+    pub(crate) under_way: TaskTracker,
+}
+
+impl App {
+    /// Carries a change through to its end, even if the caller leaves or the request takes too long: what is stored is always told to
+    /// the engine.
+    pub(crate) async fn carry_through<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, ServerError>> + Send + 'static,
+    ) -> Result<T, ServerError> {
+        self.under_way.spawn(change).await.unwrap_or_else(|error| Err(ServerError::Broken(error)))
+    }
+
+    /// Waits until a stream for this caller has to end: the server stops, or the token is revoked.
+    pub(crate) fn until_over(&self, caller: &Caller) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let (shutdown, tokens, id) = (self.shutdown.clone(), self.tokens.clone(), caller.0.id.clone());
+        async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokens.until_revoked(&id) => {}
+            }
+        }
+    }
 }
 
 /// A server, ready to be listened for.
@@ -68,7 +95,8 @@ impl Server {
         let environments = Environments::new(config.environments);
         let applier = Applier::new(store.clone(), environments.clone());
         let changes = Arc::new(watch::Sender::new(0));
-        Ok(Self { app: App { store, tokens, environments, applier, changes, shutdown } })
+        let under_way = TaskTracker::new();
+        Ok(Self { app: App { store, tokens, environments, applier, changes, shutdown, under_way } })
     }
 
     /// The tokens, for whoever else must tell callers apart.
@@ -82,7 +110,7 @@ impl Server {
     /// It cannot be stored.
     pub async fn admin_token(&self, name: &str) -> Result<TokenCreated, StoreError> {
         let new = NewToken { name: name.to_owned(), role: TokenRole::Admin, service: None, environment: None };
-        self.app.tokens.create(&self.app.store, &new, now()).await
+        self.app.tokens.create(&self.app.store, &new, "the server itself", now()).await
     }
 
     /// Reads which images releases name, for whoever removes the others.
@@ -95,10 +123,12 @@ impl Server {
         http::router(self.app.clone())
     }
 
-    /// Keeps engines and store in step until `shutdown`, then closes the database.
+    /// Keeps engines and store in step until `shutdown`, then closes the database once the last request is answered.
     pub async fn run(self) {
         let (applier, outcomes) = (self.app.applier.clone(), tasks::Outcomes::new(&self.app));
         tokio::join!(applier.run(self.app.shutdown.clone()), outcomes.run(self.app.shutdown.clone()));
+        self.app.under_way.close();
+        self.app.under_way.wait().await;
         self.app.store.close().await;
     }
 }

@@ -31,6 +31,10 @@ pub(crate) enum ServerError {
     Refused(#[source] Refusal),
     #[error("the server is stopping")]
     Stopping,
+    #[error("the request took too long; the service's status tells whether it was carried out")]
+    TooSlow,
+    #[error("a change broke off")]
+    Broken(#[source] tokio::task::JoinError),
     #[error("the store failed")]
     Store(#[source] StoreError),
     #[error("the engine failed")]
@@ -94,8 +98,8 @@ impl ServerError {
             ServerError::NotJson => (415, code::INVALID),
             ServerError::MethodNotAllowed => (405, code::INVALID),
             ServerError::Refused(refusal) => refusal.status_and_code(),
-            ServerError::Stopping => (503, code::UNAVAILABLE),
-            ServerError::Store(_) | ServerError::Engine(_) => (500, code::INTERNAL),
+            ServerError::Stopping | ServerError::TooSlow => (503, code::UNAVAILABLE),
+            ServerError::Store(_) | ServerError::Engine(_) | ServerError::Broken(_) => (500, code::INTERNAL),
         }
     }
 
@@ -107,7 +111,7 @@ impl ServerError {
             ServerError::Unauthenticated => {
                 (self.to_string(), Some("start the platform with `barge up`, which logs you in".to_owned()))
             }
-            ServerError::Store(_) | ServerError::Engine(_) => {
+            ServerError::Store(_) | ServerError::Engine(_) | ServerError::Broken(_) => {
                 ("something on the server failed; its log says what".to_owned(), None)
             }
             _ => (self.to_string(), None),
@@ -119,16 +123,14 @@ impl ServerError {
 
 impl IntoResponse for ServerError {
     fn into_response(self) -> Response {
-        if matches!(self, ServerError::Store(_) | ServerError::Engine(_)) {
+        if self.status_and_code().0 == 500 {
             tracing::error!(error = &self as &dyn std::error::Error, "a request failed");
         }
         let problem = self.problem();
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response =
-            (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        let mut response = (status, Json(problem)).into_response();
+        let kind = header::HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
@@ -136,17 +138,41 @@ impl IntoResponse for ServerError {
     }
 }
 
-/// The problems that any operation may answer with, for the OpenAPI document.
+/// The problems that an operation which only reads may answer with, for the OpenAPI document.
 #[derive(utoipa::IntoResponses)]
 #[allow(dead_code)]
-pub(crate) enum Problems {
+pub(crate) enum ReadProblems {
     /// The request cannot be understood.
     #[response(status = 400, content_type = "application/problem+json")]
     Invalid(Problem),
     /// There is no valid token.
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthenticated(Problem),
-    /// The token may not do this.
+    /// The token may not do this, or the request came through a name that is not the server's.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem),
+    /// There is no such thing.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(Problem),
+    /// Something on the server failed.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Internal(Problem),
+    /// The server is stopping, or the request took too long.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem),
+}
+
+/// The problems that an operation which changes something may answer with.
+#[derive(utoipa::IntoResponses)]
+#[allow(dead_code)]
+pub(crate) enum ChangeProblems {
+    /// The request cannot be understood.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Invalid(Problem),
+    /// There is no valid token.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(Problem),
+    /// The token may not do this, or the request came through a name that is not the server's.
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(Problem),
     /// There is no such thing.
@@ -155,7 +181,7 @@ pub(crate) enum Problems {
     /// The state of the service does not allow it.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(Problem),
-    /// The service was changed meanwhile.
+    /// The service was changed meanwhile: it is not at the version of `If-Match`.
     #[response(status = 412, content_type = "application/problem+json")]
     ChangedMeanwhile(Problem),
     /// The body is too large.
@@ -170,7 +196,7 @@ pub(crate) enum Problems {
     /// Something on the server failed.
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(Problem),
-    /// The server is stopping.
+    /// The server is stopping, or the request took too long.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(Problem),
 }

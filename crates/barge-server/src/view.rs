@@ -119,6 +119,7 @@ pub(crate) fn release(
         (Some(Outcome::RolledBack), _) => ReleaseState::RolledBack,
         (Some(Outcome::Failed { .. }), _) => ReleaseState::Failed,
         (None, Some(Role::Candidate)) => ReleaseState::Candidate,
+        (None, Some(Role::Stable)) => ReleaseState::Stable,
         (None, _) if service.target.as_ref() == Some(&stored.release.id) => ReleaseState::Pending,
         // It never began before the next one came.
         (None, _) => ReleaseState::Superseded,

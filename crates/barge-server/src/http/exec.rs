@@ -7,17 +7,16 @@ use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use barge_api::{ExecFrame, ExecOpen, TokenRole};
-use barge_engine::{Engine, ExecInput, ExecOutput, ExecRequest, ExecSession, WindowSize};
+use barge_engine::{Engine, EngineError, ExecInput, ExecOutput, ExecRequest, ExecSession, WindowSize};
 use barge_model::{InstanceId, ServiceKey};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::extract::{ApiPath, InstancePath};
 use super::services::environment;
 use crate::access::Caller;
-use crate::problem::{Problems, ServerError};
+use crate::problem::{ReadProblems, ServerError};
 use crate::store::NewAudit;
 use crate::{App, now};
 
@@ -36,7 +35,11 @@ const MAX_MESSAGE: usize = 256 * 1024;
     path = "/api/v1/environments/{environment}/services/{service}/instances/{instance}/exec",
     tag = "instances",
     params(InstancePath),
-    responses((status = 101, description = "A WebSocket; the first message is an `ExecOpen`"), (status = 426, description = "Not a WebSocket request"), Problems)
+    operation_id = "exec",
+    responses(
+        (status = 101, description = "A WebSocket. The client's first message is an `ExecOpen` as JSON text; all others are binary: one byte for the kind, then the payload"),
+        ReadProblems
+    )
 )]
 pub(crate) async fn exec(
     caller: Caller,
@@ -72,8 +75,9 @@ async fn serve(
     let last = match opened {
         // Each direction goes on by itself: a program that does not read must not keep its output from being read.
         Ok(session) => tokio::select! {
-            last = outwards(&mut sink, session.output, &app.shutdown) => last,
+            last = outwards(&mut sink, session.output) => last,
             () = inwards(&mut messages, session.input) => None,
+            () = app.until_over(caller) => Some(ExecFrame::Failed("the server ends this session".to_owned())),
         },
         Err(reason) => Some(ExecFrame::Failed(reason)),
     };
@@ -113,14 +117,25 @@ async fn open(
     }
     let terminal = open.terminal.map(|(rows, columns)| WindowSize { rows, columns });
     let request = ExecRequest { command: open.command, terminal };
-    engine.exec(key, instance, request).await.map_err(|error| barge_runtime::chain(&error))
+    engine.exec(key, instance, request).await.map_err(|error| {
+        tracing::warn!(%key, error = &error as &dyn std::error::Error, "a program cannot be run");
+        without_internals(&error)
+    })
+}
+
+/// What the engine was doing, and what the system said to it; nothing else of the chain is for callers.
+fn without_internals(error: &EngineError) -> String {
+    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    match cause.and_then(std::io::Error::raw_os_error) {
+        Some(code) => format!("{error}: {}", std::io::Error::from_raw_os_error(code)),
+        None => error.to_string(),
+    }
 }
 
 /// Carries output until the program ends or nobody takes it; the answer is the last frame to send.
 async fn outwards(
     sink: &mut SplitSink<WebSocket, Message>,
     mut output: mpsc::Receiver<ExecOutput>,
-    shutdown: &CancellationToken,
 ) -> Option<ExecFrame> {
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     loop {
@@ -132,7 +147,6 @@ async fn outwards(
                 None => return Some(ExecFrame::Failed("the program is gone".to_owned())),
             },
             _ = heartbeat.tick() => sink.send(Message::Ping(Bytes::new())).await.ok()?,
-            () = shutdown.cancelled() => return Some(ExecFrame::Failed("the server is stopping".to_owned())),
         }
     }
 }

@@ -75,17 +75,19 @@ pub(crate) struct ChangeHeaders {
     if_match: Option<String>,
 }
 
-/// A body that asks for a change, with the headers that belong to it.
+/// A body that asks for a change, with the headers that belong to it. It is read as what it should be only after the question of
+/// access.
 #[derive(Debug)]
-pub(crate) struct Posted<T> {
-    pub(crate) body: T,
+pub(crate) struct Posted {
+    bytes: Bytes,
+    is_json: bool,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) if_match: Option<u64>,
     /// A digest of method, path and body.
     pub(crate) request: String,
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Posted<T> {
+impl<S: Send + Sync> FromRequest<S> for Posted {
     type Rejection = ServerError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ServerError> {
@@ -100,14 +102,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Posted<T> {
                 413 => ServerError::TooLarge,
                 _ => ServerError::Invalid(rejection.body_text()),
             })?;
-        if !is_json && !bytes.is_empty() {
+        // Where nothing has to be said, nothing is sent.
+        let (bytes, is_json) = if bytes.is_empty() { (Bytes::from_static(b"{}"), true) } else { (bytes, is_json) };
+        hasher.update(&bytes);
+        Ok(Self { bytes, is_json, idempotency_key, if_match, request: hex(&hasher.finalize()) })
+    }
+}
+
+impl Posted {
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// It is not what it should be.
+    pub(crate) fn body<T: DeserializeOwned>(&self) -> Result<T, ServerError> {
+        if !self.is_json {
             return Err(ServerError::NotJson);
         }
-        // Where nothing has to be said, nothing is sent.
-        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        hasher.update(text);
-        let axum::Json(body) = axum::Json::<T>::from_bytes(text)?;
-        Ok(Self { body, idempotency_key, if_match, request: hex(&hasher.finalize()) })
+        let axum::Json(body) = axum::Json::<T>::from_bytes(&self.bytes)?;
+        Ok(body)
     }
 }
 
@@ -123,7 +135,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ServerError> {
     text.map(|text| Some(text.to_owned())).ok_or_else(invalid)
 }
 
-/// An entity tag (RFC 9110, 13.1.1): the version in quotes; `*` stands for any version.
+/// An entity tag (RFC 9110, 13.1.1): the version in quotes, which may be forgotten; `*` stands for any version.
 fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ServerError> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
@@ -131,5 +143,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ServerError> {
         return Ok(None);
     }
     let invalid = || ServerError::Invalid("If-Match must be a version in quotes, such as \"7\"".to_owned());
-    text.trim_matches('"').parse().map(Some).map_err(|_| invalid())
+    let version = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    let digits = version.bytes().all(|byte| byte.is_ascii_digit());
+    version.parse().ok().filter(|_| digits).map(Some).ok_or_else(invalid)
 }

@@ -17,7 +17,7 @@ use super::extract::{ApiPath, ApiQuery, InstancePath, ServicePath};
 use super::services::environment;
 use crate::App;
 use crate::access::Caller;
-use crate::problem::{Problems, ServerError};
+use crate::problem::{ReadProblems, ServerError};
 use crate::view;
 
 /// The most lines that are given at once.
@@ -58,8 +58,9 @@ fn default_tail() -> usize {
     get,
     path = "/api/v1/environments/{environment}/services/{service}/instances",
     tag = "instances",
+    operation_id = "listInstances",
     params(ServicePath),
-    responses((status = 200, body = InstanceList), Problems)
+    responses((status = 200, description = "Every instance that exists", body = InstanceList), ReadProblems)
 )]
 pub(crate) async fn instances(
     caller: Caller,
@@ -78,8 +79,9 @@ pub(crate) async fn instances(
     get,
     path = "/api/v1/environments/{environment}/services/{service}/instances/{instance}/logs",
     tag = "instances",
+    operation_id = "getLogs",
     params(InstancePath, LogQuery),
-    responses((status = 200, body = LogLines), Problems)
+    responses((status = 200, description = "The last lines", body = LogLines), ReadProblems)
 )]
 pub(crate) async fn logs(
     caller: Caller,
@@ -103,8 +105,9 @@ pub(crate) async fn logs(
     get,
     path = "/api/v1/environments/{environment}/services/{service}/instances/{instance}/logs/stream",
     tag = "instances",
+    operation_id = "streamLogs",
     params(InstancePath, StreamQuery),
-    responses((status = 200, description = "One event for each line", body = String, content_type = "text/event-stream"), Problems)
+    responses((status = 200, description = "Events with one line each in `data`. With `follow` it ends when the instance is gone, the server stops or the token is revoked", body = String, content_type = "text/event-stream"), ReadProblems)
 )]
 pub(crate) async fn logs_stream(
     caller: Caller,
@@ -116,11 +119,10 @@ pub(crate) async fn logs_stream(
     caller.require(TokenRole::Developer, &key)?;
     let options = LogOptions { tail: query.tail.min(MAX_TAIL), follow: query.follow };
     let stream = environment(&app, &key.environment)?.engine.logs(&key, &path.instance, options).await?;
-    let shutdown = app.shutdown.clone();
     let events = stream
         .filter_map(|line| async { line.ok() })
         // A carriage return inside a line would end the event's field.
         .map(|line| Ok(Event::default().data(line.replace('\r', "\u{240d}"))))
-        .take_until(async move { shutdown.cancelled().await });
+        .take_until(app.until_over(&caller));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
 }

@@ -4,16 +4,13 @@ mod exec;
 mod extract;
 mod guard;
 mod instances;
+mod limit;
 mod platform;
 mod rollouts;
 mod services;
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
-use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -24,17 +21,22 @@ use crate::problem::ServerError;
 
 /// The largest body that is read, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
-/// How long a request may take that is not a stream.
-const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Barge API",
-        description = "Releases services and shows what runs. Every operation needs a bearer token. Errors are RFC 9457 documents with a stable `code`.",
+        description = "Releases services and shows what runs. Every operation needs a token, as bearer token or as the password of basic authentication. Errors are RFC 9457 documents with a stable `code`. Points in time are milliseconds since 1970, spans of time are texts such as `10s` or `5m`. Fields may be added to answers.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     modifiers(&BearerToken),
+    components(schemas(barge_api::ExecOpen, barge_api::Problem)),
+    tags(
+        (name = "releases", description = "Make, approve, abort and roll back releases"),
+        (name = "services", description = "What runs, how many of it, and starting it anew"),
+        (name = "instances", description = "Single instances: their output, and programs inside"),
+        (name = "server", description = "Callers, environments, tokens, and the audit"),
+    ),
     security(("token" = [])),
 )]
 struct Document;
@@ -67,7 +69,6 @@ fn operations() -> OpenApiRouter<App> {
         .routes(routes!(rollouts::scale))
         .routes(routes!(instances::instances))
         .routes(routes!(instances::logs))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_LIMIT))
 }
 
 /// Operations that go on until somebody leaves.
@@ -80,18 +81,16 @@ fn streams() -> OpenApiRouter<App> {
 
 /// The API's OpenAPI document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    documented().split_for_parts().1
-}
-
-fn documented() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Document::openapi()).merge(operations()).merge(streams())
+    OpenApiRouter::with_openapi(Document::openapi()).merge(operations()).merge(streams()).split_for_parts().1
 }
 
 /// All routes.
 pub(crate) fn router(app: App) -> Router {
-    let (router, document) = documented().split_for_parts();
-    let document = axum::Json(document);
-    router
+    let (operations, streams) = (operations().split_for_parts().0, streams().split_for_parts().0);
+    let document = axum::Json(openapi());
+    operations
+        .layer(axum::middleware::from_fn_with_state(app.clone(), limit::in_time))
+        .merge(streams)
         .route("/api/v1/openapi.json", axum::routing::get(move || async move { document }))
         .route("/healthz", axum::routing::get(|| async { "ok\n" }))
         .fallback(|| async { ServerError::NotFound("there is no such resource".to_owned()) })

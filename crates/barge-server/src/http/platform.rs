@@ -9,15 +9,20 @@ use utoipa::IntoParams;
 
 use super::extract::{ApiPath, ApiQuery, Posted};
 use crate::access::Caller;
-use crate::problem::{Problems, ServerError};
-use crate::store::NewAudit;
+use crate::problem::{ChangeProblems, ReadProblems, ServerError};
 use crate::{App, now};
 
 /// The longest name of a token.
 const MAX_NAME: usize = 100;
 
 /// Tells who the caller is.
-#[utoipa::path(get, path = "/api/v1/whoami", tag = "server", responses((status = 200, body = Whoami), Problems))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/whoami",
+    tag = "server",
+    operation_id = "whoAmI",
+    responses((status = 200, description = "The caller's token", body = Whoami), ReadProblems)
+)]
 pub(crate) async fn whoami(caller: Caller) -> Json<Whoami> {
     let token = caller.0;
     Json(Whoami {
@@ -34,7 +39,8 @@ pub(crate) async fn whoami(caller: Caller) -> Json<Whoami> {
     get,
     path = "/api/v1/environments",
     tag = "server",
-    responses((status = 200, body = EnvironmentList), Problems)
+    operation_id = "listEnvironments",
+    responses((status = 200, description = "Every environment, in the order of the server's configuration", body = EnvironmentList), ReadProblems)
 )]
 pub(crate) async fn environments(_caller: Caller, State(app): State<App>) -> Json<EnvironmentList> {
     let environments = app.environments.iter().map(crate::environment::Environment::view).collect();
@@ -42,7 +48,13 @@ pub(crate) async fn environments(_caller: Caller, State(app): State<App>) -> Jso
 }
 
 /// Lists the tokens, without their secrets.
-#[utoipa::path(get, path = "/api/v1/tokens", tag = "server", responses((status = 200, body = TokenList), Problems))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/tokens",
+    tag = "server",
+    operation_id = "listTokens",
+    responses((status = 200, description = "Every token, the revoked ones too", body = TokenList), ReadProblems)
+)]
 pub(crate) async fn tokens(caller: Caller, State(app): State<App>) -> Result<Json<TokenList>, ServerError> {
     caller.require_everywhere(TokenRole::Admin)?;
     let tokens = app.store.tokens().await?.into_iter().map(|token| token.view).collect();
@@ -54,25 +66,24 @@ pub(crate) async fn tokens(caller: Caller, State(app): State<App>) -> Result<Jso
     post,
     path = "/api/v1/tokens",
     tag = "server",
+    operation_id = "createToken",
     request_body = NewToken,
-    responses((status = 201, body = TokenCreated), Problems)
+    responses((status = 201, description = "The token with its secret", body = TokenCreated), ChangeProblems)
 )]
 pub(crate) async fn new_token(
     caller: Caller,
     State(app): State<App>,
-    posted: Posted<NewToken>,
+    posted: Posted,
 ) -> Result<(StatusCode, Json<TokenCreated>), ServerError> {
     caller.require_everywhere(TokenRole::Admin)?;
-    let new = posted.body;
+    let new: NewToken = posted.body()?;
     let length = new.name.chars().count();
     if length == 0 || length > MAX_NAME || new.name.chars().any(char::is_control) {
         return Err(ServerError::Invalid(format!("a token's name has 1 to {MAX_NAME} printable characters")));
     }
-    let now = now();
-    let created = app.tokens.create(&app.store, &new, now).await?;
-    let detail = format!("{} as {:?}", created.token.name, created.token.role);
-    record(&app, &caller, "token.create", &detail).await?;
-    Ok((StatusCode::CREATED, Json(created)))
+    let making = app.clone();
+    let create = async move { Ok(making.tokens.create(&making.store, &new, &caller.0.name, now()).await?) };
+    Ok((StatusCode::CREATED, Json(app.carry_through(create).await?)))
 }
 
 /// Which token.
@@ -88,8 +99,9 @@ pub(crate) struct TokenPath {
     delete,
     path = "/api/v1/tokens/{token}",
     tag = "server",
+    operation_id = "revokeToken",
     params(TokenPath),
-    responses((status = 204), Problems)
+    responses((status = 204, description = "It is not valid any more"), ChangeProblems)
 )]
 pub(crate) async fn revoke_token(
     caller: Caller,
@@ -97,11 +109,13 @@ pub(crate) async fn revoke_token(
     ApiPath(path): ApiPath<TokenPath>,
 ) -> Result<StatusCode, ServerError> {
     caller.require_everywhere(TokenRole::Admin)?;
-    if !app.tokens.revoke(&app.store, &path.token, now()).await? {
-        return Err(ServerError::NotFound("there is no valid token with this id".to_owned()));
+    let revoking = app.clone();
+    let revoke = async move { Ok(revoking.tokens.revoke(&revoking.store, &path.token, &caller.0.name, now()).await?) };
+    if app.carry_through(revoke).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(ServerError::NotFound("there is no valid token with this id".to_owned()))
     }
-    record(&app, &caller, "token.revoke", &path.token).await?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 /// How many records.
@@ -123,8 +137,9 @@ fn default_limit() -> u64 {
     get,
     path = "/api/v1/audit",
     tag = "server",
+    operation_id = "listAudit",
     params(AuditQuery),
-    responses((status = 200, body = AuditList), Problems)
+    responses((status = 200, description = "The latest records", body = AuditList), ReadProblems)
 )]
 pub(crate) async fn audit(
     caller: Caller,
@@ -134,9 +149,4 @@ pub(crate) async fn audit(
     caller.require_everywhere(TokenRole::Admin)?;
     let entries = app.store.audit_entries(query.limit.clamp(1, 1000)).await?;
     Ok(Json(AuditList { entries }))
-}
-
-async fn record(app: &App, caller: &Caller, action: &'static str, detail: &str) -> Result<(), ServerError> {
-    let entry = NewAudit { actor: &caller.0.name, action, key: None, release: None, detail };
-    Ok(app.store.audit(&entry, now()).await?)
 }

@@ -7,11 +7,12 @@ use barge_api::{
     AbortRequest, ApprovalRequest, NewRelease, RestartRequest, RollbackRequest, RolloutAnswer, ScaleRequest, TokenRole,
 };
 use barge_model::ServiceKey;
+use serde::de::DeserializeOwned;
 
 use super::extract::{ApiPath, ChangeHeaders, Posted, ReleasePath, ServicePath};
 use crate::access::Caller;
 use crate::decide::{self, Request, Situation};
-use crate::problem::{Problems, ServerError};
+use crate::problem::{ChangeProblems, ServerError};
 use crate::store::RequestIdentity;
 use crate::{App, now};
 
@@ -24,17 +25,19 @@ type Answer = Result<(StatusCode, Json<RolloutAnswer>), ServerError>;
     post,
     path = "/api/v1/environments/{environment}/services/{service}/releases",
     tag = "releases",
+    operation_id = "createRelease",
     params(ServicePath, ChangeHeaders),
     request_body = NewRelease,
-    responses((status = 202, body = RolloutAnswer), Problems)
+    responses((status = 202, description = "Stored, and told to the engine; what follows is in the service's status", body = RolloutAnswer), ChangeProblems)
 )]
 pub(crate) async fn new_release(
     caller: Caller,
     State(app): State<App>,
     ApiPath(path): ApiPath<ServicePath>,
-    posted: Posted<NewRelease>,
+    posted: Posted,
 ) -> Answer {
-    change(&app, caller, TokenRole::Developer, path.key(), posted, |new| Request::Release(Box::new(new))).await
+    change(&app, caller, TokenRole::Developer, path.key(), posted, |new: NewRelease| Request::Release(Box::new(new)))
+        .await
 }
 
 /// Approves a release.
@@ -44,15 +47,16 @@ pub(crate) async fn new_release(
     post,
     path = "/api/v1/environments/{environment}/services/{service}/releases/{release}/approval",
     tag = "releases",
+    operation_id = "approveRelease",
     params(ReleasePath, ChangeHeaders),
     request_body = ApprovalRequest,
-    responses((status = 202, body = RolloutAnswer), Problems)
+    responses((status = 202, description = "Stored, and told to the engine; what follows is in the service's status", body = RolloutAnswer), ChangeProblems)
 )]
 pub(crate) async fn approve(
     caller: Caller,
     State(app): State<App>,
     ApiPath(path): ApiPath<ReleasePath>,
-    posted: Posted<ApprovalRequest>,
+    posted: Posted,
 ) -> Answer {
     let key = ServiceKey::new(path.environment, path.service);
     let request = |body: ApprovalRequest| Request::Approve { release: path.release, digest: body.digest };
@@ -64,15 +68,16 @@ pub(crate) async fn approve(
     post,
     path = "/api/v1/environments/{environment}/services/{service}/releases/{release}/abort",
     tag = "releases",
+    operation_id = "abortRelease",
     params(ReleasePath, ChangeHeaders),
     request_body = AbortRequest,
-    responses((status = 202, body = RolloutAnswer), Problems)
+    responses((status = 202, description = "Stored, and told to the engine; what follows is in the service's status", body = RolloutAnswer), ChangeProblems)
 )]
 pub(crate) async fn abort(
     caller: Caller,
     State(app): State<App>,
     ApiPath(path): ApiPath<ReleasePath>,
-    posted: Posted<AbortRequest>,
+    posted: Posted,
 ) -> Answer {
     let key = ServiceKey::new(path.environment, path.service);
     let request = |body: AbortRequest| Request::Abort { release: path.release, reason: body.reason };
@@ -84,15 +89,16 @@ pub(crate) async fn abort(
     post,
     path = "/api/v1/environments/{environment}/services/{service}/rollback",
     tag = "releases",
+    operation_id = "rollBack",
     params(ServicePath, ChangeHeaders),
     request_body = RollbackRequest,
-    responses((status = 202, body = RolloutAnswer), Problems)
+    responses((status = 202, description = "Stored, and told to the engine; what follows is in the service's status", body = RolloutAnswer), ChangeProblems)
 )]
 pub(crate) async fn rollback(
     caller: Caller,
     State(app): State<App>,
     ApiPath(path): ApiPath<ServicePath>,
-    posted: Posted<RollbackRequest>,
+    posted: Posted,
 ) -> Answer {
     let request = |body: RollbackRequest| Request::Rollback { to: body.to, reason: body.reason };
     change(&app, caller, TokenRole::Releaser, path.key(), posted, request).await
@@ -103,15 +109,16 @@ pub(crate) async fn rollback(
     post,
     path = "/api/v1/environments/{environment}/services/{service}/restart",
     tag = "services",
+    operation_id = "restart",
     params(ServicePath, ChangeHeaders),
     request_body = RestartRequest,
-    responses((status = 202, body = RolloutAnswer), Problems)
+    responses((status = 202, description = "Stored, and told to the engine; what follows is in the service's status", body = RolloutAnswer), ChangeProblems)
 )]
 pub(crate) async fn restart(
     caller: Caller,
     State(app): State<App>,
     ApiPath(path): ApiPath<ServicePath>,
-    posted: Posted<RestartRequest>,
+    posted: Posted,
 ) -> Answer {
     let request = |body: RestartRequest| Request::Restart { reason: body.reason };
     change(&app, caller, TokenRole::Releaser, path.key(), posted, request).await
@@ -124,47 +131,52 @@ pub(crate) async fn restart(
     post,
     path = "/api/v1/environments/{environment}/services/{service}/scale",
     tag = "services",
+    operation_id = "scale",
     params(ServicePath, ChangeHeaders),
     request_body = ScaleRequest,
-    responses((status = 202, body = RolloutAnswer), Problems)
+    responses((status = 202, description = "Stored, and told to the engine; what follows is in the service's status", body = RolloutAnswer), ChangeProblems)
 )]
 pub(crate) async fn scale(
     caller: Caller,
     State(app): State<App>,
     ApiPath(path): ApiPath<ServicePath>,
-    posted: Posted<ScaleRequest>,
+    posted: Posted,
 ) -> Answer {
     let request = |body: ScaleRequest| Request::Scale { replicas: body.replicas };
     change(&app, caller, TokenRole::Releaser, path.key(), posted, request).await
 }
 
-async fn change<T>(
+/// Asks whether the caller may, decides, stores, and tells the engine.
+async fn change<T: DeserializeOwned>(
     app: &App,
     caller: Caller,
     role: TokenRole,
     key: ServiceKey,
-    posted: Posted<T>,
+    posted: Posted,
     request: impl FnOnce(T) -> Request,
 ) -> Answer {
     caller.require(role, &key)?;
-    let environment = super::services::environment(app, &key.environment)?;
-    let report = environment.engine.report(&key).await?;
-    let status = report.map(|report| report.status).unwrap_or_default();
+    let engine = super::services::environment(app, &key.environment)?.engine.clone();
+    let request = request(posted.body()?);
     let identity = RequestIdentity {
         token: caller.0.id,
         actor: caller.0.name,
         key: posted.idempotency_key,
         request: posted.request,
     };
-    let (now, random, if_match) = (now(), rand::random(), posted.if_match);
-    let request = request(posted.body);
-    let decide = |service, releases| {
-        let actor = identity.actor.as_str();
-        let situation = Situation { key: &key, service, releases, status: &status, actor, if_match, now, random };
-        decide::decide(situation, request)
-    };
-    let answer = app.store.change(&key, &identity, now, decide).await?;
-    app.applier.apply(&key).await;
-    app.changes.send_modify(|revision| *revision += 1);
-    Ok((StatusCode::ACCEPTED, Json(answer)))
+    let (changed, if_match) = (app.clone(), posted.if_match);
+    let answer = app.carry_through(async move {
+        let status = engine.report(&key).await?.map(|report| report.status).unwrap_or_default();
+        let (now, random) = (now(), rand::random());
+        let decide = |service, releases| {
+            let actor = identity.actor.as_str();
+            let situation = Situation { key: &key, service, releases, status: &status, actor, if_match, now, random };
+            decide::decide(situation, request)
+        };
+        let answer = changed.store.change(&key, &identity, now, decide).await?;
+        changed.applier.apply(&key).await;
+        changed.changes.send_modify(|revision| *revision += 1);
+        Ok(answer)
+    });
+    Ok((StatusCode::ACCEPTED, Json(answer.await?)))
 }

@@ -8,14 +8,14 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use barge_api::{ReleaseList, ReleaseView, ServiceList, ServiceStatus, TokenRole};
+use barge_api::{ReleaseList, ReleaseView, ServiceList, ServiceStatus, ServiceSummary, TokenRole};
 use barge_model::{EnvironmentName, ServiceKey};
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, StreamExt};
 
 use super::extract::{ApiPath, ReleasePath, ServicePath};
 use crate::access::Caller;
 use crate::environment::Environment;
-use crate::problem::{Problems, ServerError};
+use crate::problem::{ReadProblems, ServerError};
 use crate::store::StoredService;
 use crate::{App, now, tasks, view};
 
@@ -44,17 +44,32 @@ async fn status_of(app: &App, service: &StoredService) -> Result<ServiceStatus, 
     get,
     path = "/api/v1/services",
     tag = "services",
-    responses((status = 200, body = ServiceList), Problems)
+    operation_id = "listServices",
+    responses((status = 200, description = "The services of all environments", body = ServiceList), ReadProblems)
 )]
 pub(crate) async fn services(caller: Caller, State(app): State<App>) -> Result<Json<ServiceList>, ServerError> {
     let mut services = Vec::new();
     for service in app.store.services().await? {
         let known = app.environments.get(&service.key.environment).is_some();
         if known && caller.may(TokenRole::Viewer, &service.key) {
-            services.push(view::summary(status_of(&app, &service).await?));
+            services.push(summary_of(&app, &service).await?);
         }
     }
     Ok(Json(ServiceList { services }))
+}
+
+/// An engine that fails takes nothing away from the list.
+async fn summary_of(app: &App, service: &StoredService) -> Result<ServiceSummary, ServerError> {
+    match status_of(app, service).await {
+        Ok(status) => Ok(view::summary(status)),
+        Err(ServerError::Engine(error)) => {
+            tracing::warn!(key = %service.key, error = &error as &dyn std::error::Error, "the engine does not report");
+            let unknown = view::status(service, None, None, now());
+            let sentence = "the engine does not answer".to_owned();
+            Ok(ServiceSummary { sentence, ..view::summary(unknown) })
+        }
+        Err(other) => Err(other),
+    }
 }
 
 /// Shows a service: what runs, what is on its way, and what that waits for.
@@ -62,8 +77,9 @@ pub(crate) async fn services(caller: Caller, State(app): State<App>) -> Result<J
     get,
     path = "/api/v1/environments/{environment}/services/{service}/status",
     tag = "services",
+    operation_id = "getStatus",
     params(ServicePath),
-    responses((status = 200, body = ServiceStatus, headers(("ETag" = String, description = "The version, for If-Match"))), Problems)
+    responses((status = 200, description = "The service as it is now", body = ServiceStatus, headers(("ETag" = String, description = "The version in quotes, for `If-Match`"))), ReadProblems)
 )]
 pub(crate) async fn status(
     caller: Caller,
@@ -86,8 +102,9 @@ pub(crate) async fn status(
     get,
     path = "/api/v1/environments/{environment}/services/{service}/status/stream",
     tag = "services",
+    operation_id = "streamStatus",
     params(ServicePath),
-    responses((status = 200, description = "A `ServiceStatus` after each change", body = String, content_type = "text/event-stream"), Problems)
+    responses((status = 200, description = "Events with a `ServiceStatus` as JSON in `data`: one at once, one after each change. Ends when the server stops or the token is revoked", body = String, content_type = "text/event-stream"), ReadProblems)
 )]
 pub(crate) async fn status_stream(
     caller: Caller,
@@ -99,6 +116,7 @@ pub(crate) async fn status_stream(
     let service = stored(&app, &key).await?;
     let engine = environment(&app, &key.environment)?.engine.clone();
     let first = status_of(&app, &service).await?;
+    let over = app.until_over(&caller);
     let watch = Watch { engine_changes: engine.changes(), own_changes: app.changes.subscribe(), app, key, last: None };
     let events = stream::unfold((watch, Some(first)), |(mut watch, first)| async move {
         let status = match first {
@@ -109,7 +127,7 @@ pub(crate) async fn status_stream(
         watch.last = Some(status);
         Some((Ok(event), (watch, None)))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+    Ok(Sse::new(events.take_until(over)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
 struct Watch {
@@ -121,7 +139,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// The next status that differs from the last one; `None` when the server stops.
+    /// The next status that differs from the last one; `None` when it cannot be read any more.
     async fn next(&mut self) -> Option<ServiceStatus> {
         loop {
             self.engine_changes.borrow_and_update();
@@ -134,7 +152,6 @@ impl Watch {
             tokio::select! {
                 changed = self.engine_changes.changed() => changed.ok()?,
                 changed = self.own_changes.changed() => changed.ok()?,
-                () = self.app.shutdown.cancelled() => return None,
             }
         }
     }
@@ -145,8 +162,9 @@ impl Watch {
     get,
     path = "/api/v1/environments/{environment}/services/{service}/releases",
     tag = "releases",
+    operation_id = "listReleases",
     params(ServicePath),
-    responses((status = 200, body = ReleaseList), Problems)
+    responses((status = 200, description = "The latest 500 releases", body = ReleaseList), ReadProblems)
 )]
 pub(crate) async fn releases(
     caller: Caller,
@@ -168,8 +186,9 @@ pub(crate) async fn releases(
     get,
     path = "/api/v1/environments/{environment}/services/{service}/releases/{release}",
     tag = "releases",
+    operation_id = "getRelease",
     params(ReleasePath),
-    responses((status = 200, body = ReleaseView), Problems)
+    responses((status = 200, description = "The release", body = ReleaseView), ReadProblems)
 )]
 pub(crate) async fn release(
     caller: Caller,
@@ -179,7 +198,7 @@ pub(crate) async fn release(
     let key = ServiceKey::new(path.environment, path.service);
     caller.require(TokenRole::Viewer, &key)?;
     let service = stored(&app, &key).await?;
-    let found = app.store.releases(&key).await?.into_iter().find(|stored| stored.release.id == path.release);
+    let found = app.store.release(&key, &path.release).await?;
     let missing = || ServerError::NotFound(format!("there is no release {} of {key}", path.release));
     let found = found.ok_or_else(missing)?;
     let engine = &environment(&app, &key.environment)?.engine;

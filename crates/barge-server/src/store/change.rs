@@ -2,10 +2,7 @@
 
 use barge_api::RolloutAnswer;
 use barge_model::{ServiceKey, Timestamp};
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, Set,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
+use sea_orm::{ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, Set};
 
 use super::audit::{NewAudit, record};
 use super::entity::{approval, idempotency, release, service};
@@ -47,11 +44,7 @@ impl Store {
         now: Timestamp,
         decide: impl FnOnce(Option<StoredService>, Vec<StoredRelease>) -> Result<Change, Refusal> + Send,
     ) -> Result<RolloutAnswer, ChangeError> {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        let transaction = self.database.begin_with_options(options).await.map_err(query("begin a change"))?;
+        let transaction = self.begin().await?;
         if let Some(answer) = remembered(&transaction, identity).await? {
             return answer.map_err(ChangeError::Refused);
         }

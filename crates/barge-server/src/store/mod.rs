@@ -10,10 +10,16 @@ mod migration;
 mod records;
 mod tokens;
 
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
 use sea_orm_migration::MigratorTrait;
 
 pub(crate) use audit::NewAudit;
@@ -24,13 +30,27 @@ pub(crate) use tokens::StoredToken;
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The file cannot be read and written.
+    #[error("read and write the database file {path}")]
+    File {
+        /// Which file.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file is something else.
+    #[error("{path} is not a database: it does not begin as an SQLite file does")]
+    NotADatabase {
+        /// Which file.
+        path: String,
+    },
     /// It cannot be opened.
     #[error("open the database {path}")]
     Open {
         /// Which file.
         path: String,
         /// Why not.
-        source: DbErr,
+        source: Cause,
     },
     /// It was written by a later version.
     #[error("the database {path} was written by a later version of Barge")]
@@ -44,7 +64,7 @@ pub enum StoreError {
         /// Which file.
         path: String,
         /// Why not.
-        source: DbErr,
+        source: Cause,
     },
     /// A question or a change failed.
     #[error("{doing}")]
@@ -52,7 +72,7 @@ pub enum StoreError {
         /// What was being done.
         doing: &'static str,
         /// Why not.
-        source: DbErr,
+        source: Cause,
     },
     /// Something that is stored cannot be understood.
     #[error("understand the stored {what}")]
@@ -64,12 +84,19 @@ pub enum StoreError {
     },
 }
 
+/// What the database said. Its own error tells its causes in its text as well, so it stands for the whole chain.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Cause(DbErr);
+
 pub(crate) fn query(doing: &'static str) -> impl Fn(DbErr) -> StoreError {
-    move |source| StoreError::Query { doing, source }
+    move |source| StoreError::Query { doing, source: Cause(source) }
 }
 
 /// How long a change waits for another one to end.
 const BUSY_LIMIT: Duration = Duration::from_secs(5);
+/// Between two tries to open the database.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The database.
 #[derive(Debug, Clone)]
@@ -81,6 +108,7 @@ impl Store {
     /// Opens the SQLite file at `path`, making it where it is missing, and brings its schema up to date.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
         let shown = path.display().to_string();
+        prepare(path)?;
         let file = path.to_owned();
         let mut options = ConnectOptions::new("sqlite::memory:");
         options
@@ -99,15 +127,32 @@ impl Store {
                     // An approval that was acknowledged must outlive a power cut.
                     .pragma("synchronous", "FULL")
             });
-        let open = |source| StoreError::Open { path: shown.clone(), source };
-        let database = Database::connect(options).await.map_err(open)?;
-        migration::Migrator::up(&database, None).await.map_err(|source| match source.to_string() {
-            text if text.contains("has been applied but its file is missing") => {
-                StoreError::Newer { path: shown.clone() }
-            }
-            _ => StoreError::Migrate { path: shown.clone(), source },
-        })?;
-        Ok(Self { database })
+        let open = |source| StoreError::Open { path: shown.clone(), source: Cause(source) };
+        let database = connect(options).await.map_err(open)?;
+        let store = Self { database };
+        store.bring_up_to_date(&shown).await?;
+        Ok(store)
+    }
+
+    /// All steps at once or none, and not beside another server that begins.
+    async fn bring_up_to_date(&self, shown: &str) -> Result<(), StoreError> {
+        let path = || shown.to_owned();
+        let fail = |source: DbErr| match source.to_string() {
+            text if text.contains("has been applied but its file is missing") => StoreError::Newer { path: path() },
+            _ => StoreError::Migrate { path: path(), source: Cause(source) },
+        };
+        let transaction = self.begin().await?;
+        migration::Migrator::up(&transaction, None).await.map_err(fail)?;
+        transaction.commit().await.map_err(fail)
+    }
+
+    /// Begins a change; nobody else changes anything until it is committed or given up.
+    async fn begin(&self) -> Result<DatabaseTransaction, StoreError> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        self.database.begin_with_options(options).await.map_err(query("begin a change"))
     }
 
     /// Closes the database, so that everything is in its file.
@@ -116,4 +161,32 @@ impl Store {
             tracing::warn!(%error, "the database did not close cleanly");
         }
     }
+}
+
+/// Connects. Two servers that begin on a new file at the same moment are in each other's way only for that moment, and SQLite does not
+/// wait for the other one by itself there.
+async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, DbErr> {
+    let deadline = Instant::now() + BUSY_LIMIT;
+    loop {
+        match Database::connect(options.clone()).await {
+            Err(error) if error.to_string().contains("database is locked") && Instant::now() < deadline => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// How every SQLite file begins.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Makes the file where it is missing, for its owner alone (SQLite gives its other files the same mode), and finds out what would
+/// otherwise only show in the middle of a change, in words that say less.
+fn prepare(path: &Path) -> Result<(), StoreError> {
+    let shown = || path.display().to_string();
+    let file = |source| StoreError::File { path: shown(), source };
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let mut begin = Vec::new();
+    opened.and_then(|opened| opened.take(MAGIC.len() as u64).read_to_end(&mut begin)).map_err(file)?;
+    if begin.is_empty() || begin == MAGIC { Ok(()) } else { Err(StoreError::NotADatabase { path: shown() }) }
 }

@@ -1,5 +1,7 @@
 //! What is wanted of a service, and its releases, as the rest of the server knows them.
 
+use std::collections::HashSet;
+
 use barge_api::FailureView;
 use barge_engine::Desired;
 use barge_model::rollout::{Finished, RolloutSpec, Withdrawal};
@@ -58,11 +60,29 @@ impl Store {
         find_releases(&self.database, key).await
     }
 
+    /// One release of a service.
+    pub(crate) async fn release(&self, key: &ServiceKey, id: &ReleaseId) -> Result<Option<StoredRelease>, StoreError> {
+        find_release(&self.database, key, id).await
+    }
+
+    /// Releases whose end is not stored.
+    pub(crate) async fn open_releases(&self) -> Result<HashSet<String>, StoreError> {
+        let ids = release::Entity::find()
+            .select_only()
+            .column(release::Column::Id)
+            .filter(release::Column::Finished.is_null())
+            .into_tuple()
+            .all(&self.database)
+            .await
+            .map_err(query("read which releases have not ended"))?;
+        Ok(ids.into_iter().collect())
+    }
+
     /// The desired state of a service, as its engine is to be told.
     pub(crate) async fn desired(&self, key: &ServiceKey) -> Result<Option<Desired>, StoreError> {
         let Some(service) = self.service(key).await? else { return Ok(None) };
         let target = match &service.target {
-            Some(id) => find_release(&self.database, id).await?,
+            Some(id) => find_release(&self.database, key, id).await?,
             None => None,
         };
         let (target, approvals) = match target {
@@ -106,8 +126,17 @@ pub(super) async fn find_service(
         .transpose()
 }
 
-async fn find_release(database: &impl ConnectionTrait, id: &ReleaseId) -> Result<Option<StoredRelease>, StoreError> {
-    let row = release::Entity::find_by_id(id.to_string()).one(database).await.map_err(query("read the release"))?;
+async fn find_release(
+    database: &impl ConnectionTrait,
+    key: &ServiceKey,
+    id: &ReleaseId,
+) -> Result<Option<StoredRelease>, StoreError> {
+    let row = release::Entity::find_by_id(id.to_string())
+        .filter(release::Column::Environment.eq(key.environment.as_str()))
+        .filter(release::Column::Service.eq(key.service.as_str()))
+        .one(database)
+        .await
+        .map_err(query("read the release"))?;
     let Some(row) = row else { return Ok(None) };
     let approval =
         approval::Entity::find_by_id(id.to_string()).one(database).await.map_err(query("read the approval"))?;

@@ -5,6 +5,7 @@ use barge_model::{EnvironmentName, ServiceName, Timestamp};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
 
+use super::audit::{NewAudit, record};
 use super::entity::token;
 use super::records::damaged;
 use super::{Store, StoreError, query};
@@ -27,8 +28,14 @@ impl Store {
         rows.into_iter().map(understand).collect()
     }
 
-    /// Stores a new token.
-    pub(crate) async fn add_token(&self, new: &NewToken, hash: &str, now: Timestamp) -> Result<TokenView, StoreError> {
+    /// Stores a new token, and who made it.
+    pub(crate) async fn add_token(
+        &self,
+        new: &NewToken,
+        hash: &str,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<TokenView, StoreError> {
         let id = ulid::Ulid::from_parts(now.as_millis().max(0).cast_unsigned(), rand::random());
         let row = token::Model {
             id: id.to_string(),
@@ -40,20 +47,32 @@ impl Store {
             created_at: now.as_millis(),
             revoked_at: None,
         };
-        let row = row.into_active_model().insert(&self.database).await.map_err(query("store the token"))?;
+        let transaction = self.begin().await?;
+        let row = row.into_active_model().insert(&transaction).await.map_err(query("store the token"))?;
+        let detail = format!("{} ({}) as {}", new.name, row.id, role_text(new.role));
+        let entry = NewAudit { actor, action: "token.create", key: None, release: None, detail: &detail };
+        record(&transaction, &entry, now).await?;
+        transaction.commit().await.map_err(query("commit the token"))?;
         Ok(understand(row)?.view)
     }
 
-    /// Revokes a token; false when there is none with that id.
-    pub(crate) async fn revoke_token(&self, id: &str, now: Timestamp) -> Result<bool, StoreError> {
+    /// Revokes a token and stores who did; false when there is no valid one with that id.
+    pub(crate) async fn revoke_token(&self, id: &str, actor: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let transaction = self.begin().await?;
         let done = token::Entity::update_many()
             .col_expr(token::Column::RevokedAt, Expr::value(now.as_millis()))
             .filter(token::Column::Id.eq(id))
             .filter(token::Column::RevokedAt.is_null())
-            .exec(&self.database)
+            .exec(&transaction)
             .await
             .map_err(query("revoke the token"))?;
-        Ok(done.rows_affected > 0)
+        if done.rows_affected == 0 {
+            return Ok(false);
+        }
+        let entry = NewAudit { actor, action: "token.revoke", key: None, release: None, detail: id };
+        record(&transaction, &entry, now).await?;
+        transaction.commit().await.map_err(query("commit the revocation"))?;
+        Ok(true)
     }
 }
 

@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 use crate::environment::Environments;
 use crate::store::Store;
 
-/// Between two tries of what failed.
-const RETRY: Duration = Duration::from_secs(2);
+/// After the first failure; it doubles with each further one.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// The longest wait between two tries of what failed.
+const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// What still has to be told.
 #[derive(Debug, Clone)]
@@ -38,13 +40,11 @@ impl Applier {
 
     /// Works until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        match self.store.services().await {
-            Ok(services) => self.missed().extend(services.into_iter().map(|service| service.key)),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "engines are not told of what they missed");
-            }
-        }
+        // Whatever happened while nobody was here: engines are told everything.
+        let mut everything = true;
+        let mut failures = 0;
         loop {
+            everything = everything && !self.miss_everything().await;
             let keys = std::mem::take(&mut *self.missed());
             let mut failed = BTreeSet::new();
             for key in keys {
@@ -52,12 +52,26 @@ impl Applier {
                     failed.insert(key);
                 }
             }
-            let pause = if failed.is_empty() { Duration::from_secs(3600) } else { RETRY };
+            failures = if failed.is_empty() && !everything { 0 } else { failures + 1 };
             self.missed().append(&mut failed);
             tokio::select! {
                 () = self.missed.1.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause(failures)) => {}
                 () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Notes every service as not told yet; false when they cannot be read.
+    async fn miss_everything(&self) -> bool {
+        match self.store.services().await {
+            Ok(services) => {
+                self.missed().extend(services.into_iter().map(|service| service.key));
+                true
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "engines are not told of what they missed");
+                false
             }
         }
     }
@@ -91,5 +105,12 @@ impl Applier {
                 false
             }
         }
+    }
+}
+
+fn pause(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::from_secs(3600),
+        _ => FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(LAST_RETRY),
     }
 }

@@ -1,6 +1,6 @@
 //! Stores how releases ended, and what was seen of a failed one before its instance is gone.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use barge_api::FailureView;
@@ -38,60 +38,88 @@ impl Outcomes {
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let mut watches = JoinSet::new();
         for environment in self.environments {
-            watches.spawn(watch(self.store.clone(), environment, shutdown.clone()));
+            let watch = Watch { store: self.store.clone(), environment, settled: None };
+            watches.spawn(watch.run(shutdown.clone()));
         }
         while watches.join_next().await.is_some() {}
     }
 }
 
-async fn watch(store: Store, environment: Environment, shutdown: CancellationToken) {
-    let mut changes = environment.engine.changes();
-    let mut stored: BTreeSet<ReleaseId> = BTreeSet::new();
-    loop {
-        changes.borrow_and_update();
-        let pause = match environment.engine.reports().await {
-            Ok(reports) if store_all(&store, &environment, &reports, &mut stored).await => Duration::from_secs(3600),
-            Ok(_) => RETRY,
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the engine does not report");
-                RETRY
-            }
-        };
-        tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(pause) => {}
-            () = shutdown.cancelled() => return,
-        }
-    }
+struct Watch {
+    store: Store,
+    environment: Environment,
+    /// Releases whose end the engine still tells and the store has; nothing before the first look.
+    settled: Option<HashSet<ReleaseId>>,
 }
 
-/// Stores what is new; false when something could not be stored.
-async fn store_all(
-    store: &Store,
-    environment: &Environment,
-    reports: &[ServiceReport],
-    stored: &mut BTreeSet<ReleaseId>,
-) -> bool {
-    let mut complete = true;
-    // Several environments may share an engine.
-    for report in reports.iter().filter(|report| report.key.environment == environment.name) {
-        for finished in &report.status.finished {
-            if stored.contains(&finished.release) {
-                continue;
+impl Watch {
+    async fn run(mut self, shutdown: CancellationToken) {
+        let mut changes = self.environment.engine.changes();
+        loop {
+            changes.borrow_and_update();
+            let pause = if self.look().await { Duration::from_secs(3600) } else { RETRY };
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(pause) => {}
+                () = shutdown.cancelled() => return,
             }
-            let failure = explain(environment.engine.as_ref(), report, finished).await;
-            match store.finish(finished, failure.as_ref()).await {
-                Ok(()) => {
-                    stored.insert(finished.release.clone());
-                }
-                Err(error) => {
-                    tracing::error!(key = %report.key, error = &error as &dyn std::error::Error, "the end of a release is not stored");
+        }
+    }
+
+    /// Stores what is new; false when something could not be read or stored.
+    async fn look(&mut self) -> bool {
+        let mut reports = match self.environment.engine.reports().await {
+            Ok(reports) => reports,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the engine does not report");
+                return false;
+            }
+        };
+        // Several environments may share an engine.
+        reports.retain(|report| report.key.environment == self.environment.name);
+        let Some(settled) = self.settled(&reports).await else { return false };
+        let mut complete = true;
+        let mut told = HashSet::new();
+        for report in &reports {
+            for finished in &report.status.finished {
+                if settled.contains(&finished.release) || self.store_end(report, finished).await {
+                    told.insert(finished.release.clone());
+                } else {
                     complete = false;
                 }
             }
         }
+        // What the engine does not tell any more need not be remembered.
+        self.settled = Some(told);
+        complete
     }
-    complete
+
+    /// Whose end is stored already. After a start, an engine tells the ends of many releases that nobody has to look at again.
+    async fn settled(&mut self, reports: &[ServiceReport]) -> Option<HashSet<ReleaseId>> {
+        if let Some(settled) = self.settled.take() {
+            return Some(settled);
+        }
+        match self.store.open_releases().await {
+            Ok(open) => {
+                let told = reports.iter().flat_map(|report| &report.status.finished);
+                let settled = told.filter(|finished| !open.contains(finished.release.as_str()));
+                Some(settled.map(|finished| finished.release.clone()).collect())
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the ends of releases are not stored");
+                None
+            }
+        }
+    }
+
+    async fn store_end(&self, report: &ServiceReport, finished: &Finished) -> bool {
+        let failure = explain(self.environment.engine.as_ref(), report, finished).await;
+        let stored = self.store.finish(finished, failure.as_ref()).await;
+        if let Err(error) = &stored {
+            tracing::error!(key = %report.key, error = error as &dyn std::error::Error, "the end of a release is not stored");
+        }
+        stored.is_ok()
+    }
 }
 
 /// What is known of a failed release: the instance that shows it, and its last lines of output.
