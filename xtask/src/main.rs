@@ -24,6 +24,8 @@ enum Task {
     Test(test::Args),
     /// Check that crates depend on each other only downwards
     Layers,
+    /// Kill everything at every transition of a release under load (the tests try some of them)
+    Chaos,
     /// Measure, and print the figures; `--record` writes them into docs/benchmarks.md
     Bench(bench::Args),
 }
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let done = match Line::parse().task {
         Task::Test(args) => test::run(&args),
         Task::Layers => layers::check(),
+        Task::Chaos => test::chaos(),
         Task::Bench(args) => bench::run(&args),
     };
     match done {

@@ -29,6 +29,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     run_and_tell(&mut command, &skipped)
 }
 
+/// The whole kill matrix.
+pub(crate) fn chaos() -> Result<()> {
+    crate::run(Command::new("cargo").args(["build", "--locked", "-p", "barge-cli", "-p", "greeter"]))?;
+    let test = ["test", "--locked", "-p", "e2e", "--test", "it", "--", "chaos", "--nocapture", "--test-threads", "2"];
+    crate::run(Command::new("cargo").args(test).env("BARGE_CHAOS", "all"))
+}
+
 fn run_and_tell(command: &mut Command, skipped: &std::path::Path) -> Result<()> {
     let result = crate::run(command);
     let told = std::fs::read_to_string(skipped).context("read target/skipped-tests")?;

@@ -1,5 +1,8 @@
 //! Scenarios: one file for each story.
 
+// A scenario fails by panicking, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod adoption;
 mod api_page;
 mod applications;

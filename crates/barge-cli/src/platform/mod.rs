@@ -15,13 +15,11 @@ use barge_engine_local::{LocalEngine, LocalEngineConfig, TrafficEndpoint};
 use barge_gateway::{Gateway, GatewayConfig, Table};
 use barge_image::{Client as ImageClient, Credentials};
 use barge_model::EnvironmentName;
-use barge_model::registration::Acknowledgements;
 use barge_registrar::{GatewayTarget, Registrar, RegistrarConfig};
 use barge_registry::Storage;
 use barge_runtime::Tasks;
 use barge_server::{Environment, Server, ServerConfig, Tokens};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use directory::{DataDirectory, Ports, default_path};
@@ -73,7 +71,7 @@ impl Platform {
         let pull_token = barge_server::new_secret();
         let credentials = Credentials::Basic { username: "engine".to_owned(), password: pull_token.clone() };
         let images = ImageClient::new(HashMap::from([(listeners.registry.1.to_string(), credentials)]));
-        let (acknowledge, acknowledgements) = watch::channel(Acknowledgements::default());
+        let (acknowledge, acknowledgements) = barge_registrar::channel();
         let engine = LocalEngine::open(LocalEngineConfig {
             directory: directory.subdirectory("engine")?,
             secrets: directory.subdirectory("secrets")?,
@@ -129,7 +127,10 @@ impl Platform {
     /// Waits until somebody asks for a stop, by signal or by Ctrl-C; or until a part of the platform breaks.
     pub(crate) async fn until_stopped(&mut self) -> Result<(), PlatformError> {
         barge_runtime::cancelled_by_signal(&mut self.front).map_err(PlatformError::Signals)?;
-        self.front.until_stopped().await;
+        tokio::select! {
+            () = self.front.until_stopped() => {}
+            () = self.back.until_stopped() => {}
+        }
         Ok(())
     }
 

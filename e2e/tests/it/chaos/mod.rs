@@ -15,7 +15,7 @@ const LEAST: usize = 40;
 
 /// Every how many points the tests try one; `cargo xtask chaos` tries all.
 fn stride() -> usize {
-    if std::env::var_os("BARGE_CHAOS").is_some_and(|value| value == "all") { 1 } else { 9 }
+    if std::env::var_os("BARGE_CHAOS").is_some_and(|value| value == "all") { 1 } else { 15 }
 }
 
 fn check(victim: Victim, offset: usize) {

@@ -113,7 +113,7 @@ impl Story {
                 continue;
             }
             approved |= next == ["approve"];
-            self.run(next);
+            self.run(next, before);
         }
         let last = self.platform.barge_output(&self.project, &["status"]);
         panic!("the release did not come to its end:\n{}", String::from_utf8_lossy(&last.stdout));
@@ -130,7 +130,8 @@ impl Story {
         self.platform.up();
     }
 
-    fn run(&self, arguments: &[&str]) {
+    /// Runs a command to its end. Where the platform goes away meanwhile, somebody starts it again, and the command goes on.
+    fn run(&mut self, arguments: &[&str], before: &[u32]) {
         let mut child = self
             .platform
             .command(&self.project, arguments)
@@ -140,7 +141,10 @@ impl Story {
             .unwrap();
         self.command.store(child.id(), Ordering::SeqCst);
         // Whether it succeeds is not the question here; the status tells what to do next.
-        child.wait().unwrap();
+        while child.try_wait().unwrap().is_none() {
+            self.come_back(before);
+            std::thread::sleep(Duration::from_millis(5));
+        }
         self.command.store(0, Ordering::SeqCst);
     }
 

@@ -1,5 +1,8 @@
 //! Greeter by itself: what it says when its configuration is wrong. That it serves is shown by every scenario.
 
+// A test fails by panicking, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
 use std::process::Command;
 
 fn check(configuration: Option<&str>, expected: &str) {
