@@ -365,9 +365,12 @@ fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, ApiError> {
 fn data_lines(response: reqwest::Response, address: String) -> impl Stream<Item = Result<String, ApiError>> + Send {
     let state = (response.bytes_stream().boxed(), Vec::<u8>::new(), address);
     futures_util::stream::unfold(state, |(mut bytes, mut buffer, address)| async move {
+        // A status of many instances is one long line; what was searched once is not searched again.
+        let mut searched = 0;
         loop {
-            if let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = buffer.drain(..=end).collect();
+            if let Some(end) = buffer[searched..].iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = buffer.drain(..=searched + end).collect();
+                searched = 0;
                 let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
                 match text.strip_prefix("data:") {
                     Some(data) => {
@@ -377,6 +380,7 @@ fn data_lines(response: reqwest::Response, address: String) -> impl Stream<Item 
                     None => continue,
                 }
             }
+            searched = buffer.len();
             match bytes.next().await? {
                 Ok(piece) => buffer.extend_from_slice(&piece),
                 Err(source) => {

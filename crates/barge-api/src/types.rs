@@ -15,7 +15,7 @@ use utoipa::ToSchema;
     "config": {
         "kind": "web", "command": ["./greeter"], "replicas": 4, "start_deadline": "1m",
         "env": { "GREETING": "Hello", "DATABASE_PASSWORD": { "secret": "database-password" } },
-        "rollout": { "first_batch": 1, "gate": { "until": "approved", "for": "10m" }, "batches": ["25%", { "size": "50%", "pause": "5m" }] }
+        "rollout": { "first_batch": 1, "gate": { "until": "approved", "for": "10m" }, "batches": [{ "size": "25%" }, { "size": "50%", "pause": "5m" }] }
     },
     "reason": "a warmer greeting"
 }))]

@@ -21,7 +21,7 @@ pub(crate) struct NewAudit<'a> {
 impl Store {
     /// Records something that changes nothing in the database, such as an opened terminal.
     pub(crate) async fn audit(&self, entry: &NewAudit<'_>, now: Timestamp) -> Result<(), StoreError> {
-        record(&self.database, entry, now).await
+        record(&self.database, self.next_id(now), entry, now).await
     }
 
     /// The latest records, newest first.
@@ -38,12 +38,12 @@ impl Store {
 
 pub(super) async fn record(
     database: &impl ConnectionTrait,
+    id: String,
     entry: &NewAudit<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let id = ulid::Ulid::from_parts(now.as_millis().max(0).cast_unsigned(), rand::random());
     let row = audit::Model {
-        id: id.to_string(),
+        id,
         at: now.as_millis(),
         actor: entry.actor.to_owned(),
         action: entry.action.to_owned(),

@@ -60,7 +60,7 @@ impl Store {
             release: change.answer.release.as_ref(),
             detail: &change.detail,
         };
-        record(&transaction, &audit, now).await?;
+        record(&transaction, self.next_id(now), &audit, now).await?;
         remember(&transaction, identity, &change.answer, now).await?;
         transaction.commit().await.map_err(query("commit a change"))?;
         Ok(change.answer)

@@ -14,8 +14,10 @@ use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use barge_model::Timestamp;
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
     TransactionOptions, TransactionTrait,
@@ -102,6 +104,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     database: DatabaseConnection,
+    last_id: Arc<Mutex<ulid::Ulid>>,
 }
 
 impl Store {
@@ -129,9 +132,17 @@ impl Store {
             });
         let open = |source| StoreError::Open { path: shown.clone(), source: Cause(source) };
         let database = connect(options).await.map_err(open)?;
-        let store = Self { database };
+        let store = Self { database, last_id: Arc::default() };
         store.bring_up_to_date(&shown).await?;
         Ok(store)
+    }
+
+    /// An id that sorts after every one that was given before, also within a millisecond and when the clock goes back.
+    fn next_id(&self, now: Timestamp) -> String {
+        let fresh = ulid::Ulid::from_parts(now.as_millis().max(0).cast_unsigned(), rand::random());
+        let mut last = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = if fresh > *last { fresh } else { last.increment().unwrap_or(fresh) };
+        last.to_string()
     }
 
     /// All steps at once or none, and not beside another server that begins.

@@ -36,9 +36,8 @@ impl Store {
         actor: &str,
         now: Timestamp,
     ) -> Result<TokenView, StoreError> {
-        let id = ulid::Ulid::from_parts(now.as_millis().max(0).cast_unsigned(), rand::random());
         let row = token::Model {
-            id: id.to_string(),
+            id: self.next_id(now),
             name: new.name.clone(),
             role: role_text(new.role).to_owned(),
             environment: new.environment.as_ref().map(ToString::to_string),
@@ -51,7 +50,7 @@ impl Store {
         let row = row.into_active_model().insert(&transaction).await.map_err(query("store the token"))?;
         let detail = format!("{} ({}) as {}", new.name, row.id, role_text(new.role));
         let entry = NewAudit { actor, action: "token.create", key: None, release: None, detail: &detail };
-        record(&transaction, &entry, now).await?;
+        record(&transaction, self.next_id(now), &entry, now).await?;
         transaction.commit().await.map_err(query("commit the token"))?;
         Ok(understand(row)?.view)
     }
@@ -70,7 +69,7 @@ impl Store {
             return Ok(false);
         }
         let entry = NewAudit { actor, action: "token.revoke", key: None, release: None, detail: id };
-        record(&transaction, &entry, now).await?;
+        record(&transaction, self.next_id(now), &entry, now).await?;
         transaction.commit().await.map_err(query("commit the revocation"))?;
         Ok(true)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::{Harness, operations, release};
+use crate::support::{Harness, mismatch, operations, release};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
 
@@ -137,6 +137,11 @@ fn the_examples_are_as_the_types_read_them() {
         assert!(example.is_object(), "{name} has an example");
         example
     };
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        let example = &schema["example"];
+        let why = if example.is_null() { None } else { mismatch(&document, schema, example, name) };
+        assert_eq!(why, None);
+    }
     fn reads<T: serde::de::DeserializeOwned>(example: Value) {
         serde_json::from_value::<T>(example).unwrap();
     }

@@ -6,3 +6,4 @@ mod schema;
 
 pub(crate) use engine::FakeEngine;
 pub(crate) use harness::{Answer, Harness, SERVICE, eventually, operations, release};
+pub(crate) use schema::mismatch;

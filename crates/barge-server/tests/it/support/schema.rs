@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Why `value` does not fit `schema`, if it does not; `path` says where. A field that the schema does not name is a mistake.
-pub(super) fn mismatch(document: &Value, schema: &Value, value: &Value, path: &str) -> Option<String> {
+pub(crate) fn mismatch(document: &Value, schema: &Value, value: &Value, path: &str) -> Option<String> {
     part_mismatch(document, schema, value, path, false)
 }
 
