@@ -21,7 +21,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let skipped = root().join("target/skipped-tests");
     std::fs::write(&skipped, "").context("write target/skipped-tests")?;
     let mut command = Command::new("cargo");
-    command.args(["test", "--workspace", "--locked", "--", "--quiet"]).args(&args.rest);
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", "--quiet"]).args(&args.rest);
     command.env("BARGE_TEST_SKIPPED", &skipped);
     if std::env::var("CI").is_ok_and(|value| value == "true") {
         command.env("BARGE_TEST_STRICT", "1");

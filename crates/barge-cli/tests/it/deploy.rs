@@ -116,6 +116,8 @@ fn a_release_that_fails_is_explained_and_has_its_own_exit_code() {
 
     instance CCCCCC:
       exited with code 1
+    its readiness checks:
+      none came before its end
     its last lines of output:
       | hello from CCCCCC
       | tail=20&follow=false
