@@ -73,6 +73,13 @@ fn state(view: &InstanceView) -> State {
 /// A line to show.
 pub(crate) type Line = (Style, String);
 
+/// A step of the release that has begun or ended, if one has.
+#[derive(Debug, Default)]
+struct Step {
+    begins: bool,
+    line: Option<Line>,
+}
+
 /// What was told already.
 #[derive(Debug)]
 pub(crate) struct Changes {
@@ -93,6 +100,10 @@ impl Changes {
     pub(crate) fn take(&mut self, status: &ServiceStatus) -> Vec<Line> {
         let mut lines = Vec::new();
         self.freezing(status, &mut lines);
+        // A step that begins comes before what it brings, a step that ends after what has brought it.
+        let step = self.step(status);
+        let (before, after) = if step.begins { (step.line, None) } else { (None, step.line) };
+        lines.extend(before);
         let one_by_one = status.replicas <= ONE_BY_ONE;
         let mut seen = BTreeMap::new();
         for view in &status.instances {
@@ -112,7 +123,7 @@ impl Changes {
             lines.extend(gone.map(|id| (Style::Dim, format!("instance {} is gone", id.short()))));
         }
         self.seen = seen;
-        self.steps(status, &mut lines);
+        lines.extend(after);
         self.begun = true;
         lines
     }
@@ -141,26 +152,26 @@ impl Changes {
         ends.then(|| (Style::Dim, format!("old instance {} is being taken out of traffic", view.id.short())))
     }
 
-    fn steps(&mut self, status: &ServiceStatus, lines: &mut Vec<Line>) {
+    fn step(&mut self, status: &ServiceStatus) -> Step {
         let candidate = status.candidate.as_ref().filter(|candidate| candidate.release == self.release);
         let phase = candidate.map(|candidate| candidate.phase.clone());
         if phase == self.phase {
-            return;
+            return Step::default();
         }
-        let told = match &phase {
-            Some(Phase::Gate) => Some((Style::Yellow, "the first instance runs; the gate is closed".to_owned())),
-            Some(Phase::Progressing { batch: 0 }) => {
-                Some((Style::Green, "the gate is open; the rest follows".to_owned()))
-            }
-            Some(Phase::Progressing { batch }) => Some((Style::Plain, format!("batch {} begins", batch + 1))),
-            Some(Phase::Pausing { batch }) => Some((Style::Plain, format!("batch {} is complete", batch + 1))),
+        let ends = |style, text: &str| Step { begins: false, line: Some((style, text.to_owned())) };
+        let begins = |style, text: &str| Step { begins: true, line: Some((style, text.to_owned())) };
+        let step = match &phase {
+            Some(Phase::Gate) => ends(Style::Yellow, "the first instance runs; the gate is closed"),
+            Some(Phase::Progressing { batch: 0 }) => begins(Style::Green, "the gate is open; the rest follows"),
+            Some(Phase::Progressing { batch }) => begins(Style::Plain, &format!("batch {} begins", batch + 1)),
+            Some(Phase::Pausing { batch }) => ends(Style::Plain, &format!("batch {} is complete", batch + 1)),
             Some(Phase::Starting) if self.phase == Some(Phase::Gate) => {
-                Some((Style::Yellow, "the observed instance changed; the first batch starts anew".to_owned()))
+                begins(Style::Yellow, "the observed instance changed; the first batch starts anew")
             }
-            Some(Phase::Starting) | None => None,
+            Some(Phase::Starting) | None => Step::default(),
         };
-        lines.extend(told);
         self.phase = phase;
+        step
     }
 
     fn freezing(&mut self, status: &ServiceStatus, lines: &mut Vec<Line>) {
@@ -212,7 +223,7 @@ mod tests {
         let draining = with_candidate(going_on, vec![old(InstancePhase::Draining), new(InstancePhase::Ready)]);
         assert_eq!(
             told(&mut changes, &draining),
-            "old instance AAAAAA is being taken out of traffic\nthe gate is open; the rest follows\n"
+            "the gate is open; the rest follows\nold instance AAAAAA is being taken out of traffic\n"
         );
         assert_eq!(told(&mut changes, &status(vec![new(InstancePhase::Ready)])), "instance AAAAAA is gone\n");
     }

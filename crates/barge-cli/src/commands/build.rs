@@ -23,8 +23,8 @@ use crate::terminal::{Activity, Style, Terminal, bytes};
 const REGISTRY_USER: &str = "barge";
 
 const EXAMPLES: &str = "\
-What is built: the files at `build.path`, else dist/, build/, out/, public/ or bin/, else a binary or jar
-with the service's name, else the project's directory itself (without barge.yaml, .git, .gitignore and .env).
+What is built: the files at `build.path`, else dist/, build/, out/, public/ or bin/, else a binary or jar \
+with the service's name, else the project's directory itself (without barge.yaml, .git, .gitignore and .env). \
 The same files give the same digest on every machine. Docker is not needed.
 
 Examples:

@@ -16,9 +16,9 @@ use crate::session::{Session, Target, change};
 use crate::terminal::{Style, Terminal};
 
 const EXAMPLES: &str = "\
-The release starts ONE instance. When it answers its readiness check and gets traffic, the gate closes: the
-command ends, and the release waits until somebody says `barge approve` (the remaining instances follow) or
-`barge abort` (it is taken back). An instance that cannot start is kept and explained; what served before goes
+The release starts ONE instance. When it answers its readiness check and gets traffic, the gate closes: the \
+command ends, and the release waits until somebody says `barge approve` (the remaining instances follow) or \
+`barge abort` (it is taken back). An instance that cannot start is kept and explained; what served before goes \
 on serving. When nothing has changed since the release that runs, no new one is made.
 
 Examples:

@@ -15,8 +15,8 @@ use crate::session::Target;
 use crate::terminal::{Terminal, write_out};
 
 const EXAMPLES: &str = "\
-Without --instance: the held instance while there is one, else one that serves. Without a command: a shell.
-On a terminal the program gets a terminal; with a pipe on either side it gets pipes. `barge exec` ends with the
+Without --instance: the held instance while there is one, else one that serves. Without a command: a shell. \
+On a terminal the program gets a terminal; with a pipe on either side it gets pipes. `barge exec` ends with the \
 program's exit code, and ends the program when it is ended itself.
 
 Examples:

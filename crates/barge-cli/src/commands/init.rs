@@ -15,7 +15,7 @@ use crate::project::{LEFT_OUT, MANIFEST};
 use crate::terminal::Terminal;
 
 const EXAMPLES: &str = "\
-The name is taken from the directory's; built files and the command that starts them are looked for.
+The name is taken from the directory's; built files and the command that starts them are looked for. \
 A barge.yaml that is there already is never changed.
 
 Examples:

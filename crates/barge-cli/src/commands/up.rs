@@ -16,7 +16,7 @@ Examples:
   barge up --any-port --data ./b    a second one beside it
   barge up --environments test,uat  two environments
 
-State is in $BARGE_DATA, else in ~/.local/share/barge. Secrets are files there: secrets/ENVIRONMENT/NAME.
+State is in $BARGE_DATA, else in ~/.local/share/barge. Secrets are files there: secrets/ENVIRONMENT/NAME. \
 Instances outlive a platform that is killed; Ctrl-C stops them, and the next `barge up` starts them again.";
 
 /// Run the platform on this machine until Ctrl-C
