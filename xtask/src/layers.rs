@@ -18,7 +18,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("barge-engine", &["barge-model"]),
     ("barge-image", &["barge-model"]),
     ("barge-registry", &[]),
-    ("barge-gateway", &["barge-model"]),
+    ("barge-gateway", &["barge-model", "barge-runtime"]),
     ("barge-registrar", &["barge-model", "barge-gateway", "barge-runtime"]),
     ("barge-engine-local", &["barge-model", "barge-engine", "barge-image", "barge-init", "barge-runtime"]),
     ("barge-server", &["barge-model", "barge-api", "barge-engine", "barge-runtime"]),

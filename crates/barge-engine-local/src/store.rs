@@ -1,8 +1,7 @@
 //! The engine's files: `ENVIRONMENT/SERVICE/{desired,status}.json` and `instances/ID/instance.json`, each replaced atomically.
 
-use std::io::Write;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use barge_engine::{Desired, LimitsReport};
@@ -196,17 +195,8 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), StoreError> {
 pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
     let fail = |source| StoreError::Write { path: path.to_owned(), source };
     make_directory(path.parent().unwrap_or(path))?;
-    let temporary = path.with_extension("new");
     let bytes = serde_json::to_vec(value).map_err(|error| fail(error.into()))?;
-    let mut file = std::fs::OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(fail)?;
-    file.write_all(&bytes).map_err(fail)?;
-    std::fs::rename(&temporary, path).map_err(fail)
+    barge_runtime::files::replace(path, &bytes).map_err(fail)
 }
 
 fn remove_directory(path: &Path) -> Result<(), StoreError> {

@@ -1,7 +1,5 @@
 //! The table on disk: written whole, atomically, before a registration is acknowledged.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use barge_model::ServiceKey;
@@ -85,15 +83,6 @@ pub(crate) fn read(path: &Path) -> Result<Snapshot, SnapshotError> {
 /// Replaces the snapshot.
 pub(crate) fn write(path: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
     let fail = |source| SnapshotError::Write { path: path.to_owned(), source };
-    let temporary = path.with_extension("new");
     let bytes = serde_json::to_vec(snapshot).map_err(|error| fail(error.into()))?;
-    let mut file = std::fs::OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(fail)?;
-    file.write_all(&bytes).map_err(fail)?;
-    std::fs::rename(&temporary, path).map_err(fail)
+    barge_runtime::files::replace(path, &bytes).map_err(fail)
 }

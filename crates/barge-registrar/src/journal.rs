@@ -1,7 +1,6 @@
 //! The intents on disk: one small file for each instance, replaced atomically.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -74,11 +73,8 @@ impl Journal {
     pub(crate) fn store(&self, id: &InstanceId, entry: &Entry) -> Result<(), JournalError> {
         let path = self.path(id);
         let fail = |source| JournalError::Write { path: path.clone(), source };
-        let temporary = path.with_extension("new");
         let bytes = serde_json::to_vec(entry).map_err(|error| fail(error.into()))?;
-        let mut file = std::fs::File::create(&temporary).map_err(fail)?;
-        file.write_all(&bytes).map_err(fail)?;
-        std::fs::rename(&temporary, &path).map_err(fail)
+        barge_runtime::files::replace(&path, &bytes).map_err(fail)
     }
 
     pub(crate) fn remove(&self, id: &InstanceId) -> Result<(), JournalError> {

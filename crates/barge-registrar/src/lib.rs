@@ -13,4 +13,4 @@ pub mod targets;
 
 pub use journal::JournalError;
 pub use registrar::{Registrar, RegistrarConfig, channel};
-pub use targets::{GatewayTarget, Held, RegistrationTarget, TargetError};
+pub use targets::{GatewayTarget, Held, RegistrationTarget, RemoteGateway, TargetError};

@@ -1,6 +1,9 @@
-//! What every program of Barge needs at its edges: logging, signals, owned tasks, the chain of an error.
+//! What every program of Barge needs at its edges: logging, signals, owned tasks, files that stay whole, the chain of
+//! an error.
 //!
 //! It leaves out everything that knows what Barge is about.
+
+pub mod files;
 
 use std::error::Error;
 use std::time::Duration;

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use barge_runtime::files;
 use serde::{Deserialize, Serialize};
 
 use super::PlatformError;
@@ -76,7 +77,7 @@ impl DataDirectory {
     pub(crate) fn put_ports(&self, ports: Ports) -> Result<(), PlatformError> {
         let path = self.join("ports.json");
         let text = serde_json::to_string(&ports).unwrap_or_default();
-        std::fs::write(&path, text).map_err(|source| io("write", &path, source))
+        files::replace(&path, text.as_bytes()).map_err(|source| io("write", &path, source))
     }
 
     /// The administrator's token of an earlier run.
@@ -88,14 +89,7 @@ impl DataDirectory {
     /// Keeps the administrator's token, readable by the owner alone.
     pub(crate) fn put_admin_token(&self, token: &str) -> Result<(), PlatformError> {
         let path = self.token_path();
-        let written = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path)
-            .and_then(|mut file| writeln!(file, "{token}"));
-        written.map_err(|source| io("write", &path, source))
+        files::replace(&path, format!("{token}\n").as_bytes()).map_err(|source| io("write", &path, source))
     }
 
     /// Where the administrator's token is.
@@ -141,7 +135,7 @@ fn check_format(directory: &Path) -> Result<(), PlatformError> {
             Err(_) => Err(PlatformError::NotOurs { path: directory.to_owned() }),
         },
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            std::fs::write(&path, format!("{FORMAT}\n")).map_err(|source| io("write", &path, source))
+            files::replace(&path, format!("{FORMAT}\n").as_bytes()).map_err(|source| io("write", &path, source))
         }
         Err(source) => Err(io("read", &path, source)),
     }

@@ -1,6 +1,7 @@
 //! Where instances are registered.
 
 mod gateway;
+mod remote;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use barge_model::registration::{Answer, Call, Intent};
 use barge_model::{InstanceId, ServiceKey};
 
 pub use gateway::GatewayTarget;
+pub use remote::RemoteGateway;
 
 /// Why a target's list could not be had.
 #[derive(Debug, thiserror::Error)]
