@@ -10,8 +10,8 @@ use barge_model::{EnvironmentName, ServiceName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    abort, approve, build, completions, deploy, exec, init, instances, logs, open, releases, restart, rollback, scale,
-    services, status, up, whoami,
+    abort, approve, build, completions, deploy, exec, gateway, init, instances, logs, open, releases, restart,
+    rollback, scale, services, status, up, whoami,
 };
 use crate::demo;
 use crate::failure::{EXIT_CODES, Failure, Kind};
@@ -83,6 +83,7 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     Demo(demo::Args),
     Up(up::Args),
+    Gateway(gateway::Args),
     Init(init::Args),
     Build(build::Args),
     Deploy(deploy::Args),

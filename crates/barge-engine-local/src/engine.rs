@@ -47,6 +47,8 @@ pub struct LocalEngineConfig {
     pub images: Client,
     /// What the registrar tells.
     pub acknowledgements: watch::Receiver<Acknowledgements>,
+    /// How many files an instance may have open before it asks for more; none leaves it this program's own limit.
+    pub open_files: Option<u64>,
     /// Where the zero-traffic check is asked; without it draining waits a fixed time.
     pub traffic: Option<TrafficEndpoint>,
 }
@@ -147,6 +149,7 @@ impl Shared {
             start_deadline_ms: release.config.start_deadline.0,
             hold_limit_ms: barge_model::rollout::HELD_LIMIT.0,
             log_file_bytes: 10 * 1024 * 1024,
+            open_files: self.config.open_files,
             groups,
         })
     }

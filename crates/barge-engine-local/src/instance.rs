@@ -1,8 +1,9 @@
 //! One instance's barge-init: written its plan, started, watched, told to stop.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -78,7 +79,7 @@ pub(crate) fn start(directory: &Path, plan: &Plan, program: &[OsString]) -> Resu
     let path = directory.join(OWN_LOG);
     let log = |source| InstanceError::Log { path: path.clone(), source };
     // Begun anew with each start, so that it cannot grow.
-    let out = File::create(&path).map_err(log)?;
+    let out = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path).map_err(log)?;
     let err = out.try_clone().map_err(log)?;
     let (first, rest) =
         program.split_first().ok_or_else(|| InstanceError::Spawn(std::io::ErrorKind::NotFound.into()))?;

@@ -16,7 +16,8 @@ mod snapshot;
 mod table;
 mod upstream;
 
+pub use barge_runtime::listen::AcceptError;
 pub use route::{HEADER_ENVIRONMENT, HEADER_INSTANCE, HEADER_SERVICE};
-pub use server::{Gateway, GatewayConfig, ServeError};
+pub use server::{Gateway, GatewayConfig};
 pub use snapshot::SnapshotError;
 pub use table::{Listed, Put, PutError, PutState, Table, Traffic};

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
 use crate::plan::{Plan, expand, fill_template};
@@ -81,12 +82,25 @@ pub(crate) fn start(plan: &Plan) -> Result<Started, StartError> {
         .stdout(writer)
         .stderr(second)
         .process_group(0);
-    let child = command.spawn().map_err(|source| {
+    let limited = limit_open_files(plan.open_files);
+    let spawned = command.spawn();
+    if let Some(before) = limited {
+        limit_open_files(Some(before));
+    }
+    let child = spawned.map_err(|source| {
         let hint = hint(&plan.working_directory.join(&file), &source);
         StartError::Spawn { program: program.clone(), directory, hint, source }
     })?;
     // The process is reaped by the supervisor, with everything else that ends below it.
     Ok(Started { pid: Pid::from_raw(child.id().cast_signed()), output })
+}
+
+/// Sets the soft limit of open files, which the process inherits; the result is the one of before, where it was changed.
+fn limit_open_files(limit: Option<u64>) -> Option<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let wanted = limit.map(|limit| limit.min(hard)).filter(|wanted| *wanted != soft)?;
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).ok()?;
+    Some(soft)
 }
 
 /// A program of the image is meant where there is one; otherwise PATH is asked.

@@ -44,6 +44,9 @@ pub struct Plan {
     pub hold_limit_ms: u64,
     /// The size at which the log file is rotated, in bytes.
     pub log_file_bytes: u64,
+    /// How many files the process may have open before it asks for more (RLIMIT_NOFILE's soft limit); none leaves barge-init's own.
+    #[serde(default)]
+    pub open_files: Option<u64>,
     /// Files `cgroup.procs` of the groups that limit the instance; barge-init enters them before it starts the process.
     pub groups: Vec<PathBuf>,
 }

@@ -4,6 +4,7 @@
 //! It leaves out everything that knows what Barge is about.
 
 pub mod files;
+pub mod listen;
 
 use std::error::Error;
 use std::time::Duration;
@@ -61,6 +62,16 @@ pub fn cancelled_by_signal(tasks: &mut Tasks) -> std::io::Result<CancellationTok
     Ok(token)
 }
 
+/// Why tasks came to their end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Stopped {
+    /// Somebody asked for it.
+    Asked,
+    /// One of them ended or panicked before anybody asked; the sentence says which.
+    Broke(String),
+}
+
 /// Tasks with one owner: all are told to stop at once, and awaited with a deadline.
 #[derive(Debug, Default)]
 pub struct Tasks {
@@ -83,16 +94,21 @@ impl Tasks {
     }
 
     /// Waits until somebody cancels the token or a task ends, and tells the other tasks to stop.
-    pub async fn until_stopped(&mut self) {
-        tokio::select! {
-            () = self.shutdown.cancelled() => {}
+    pub async fn until_stopped(&mut self) -> Stopped {
+        let ended = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => return Stopped::Asked,
             // Without any task this waits for the token alone.
-            Some(ended) = self.set.join_next() => match ended {
-                Ok(name) => tracing::debug!(task = name, "ended"),
-                Err(error) => tracing::error!(%error, "a task broke"),
-            },
-        }
+            Some(ended) = self.set.join_next() => ended,
+        };
+        // A task may be quicker than we in seeing that somebody has asked.
+        let asked = self.shutdown.is_cancelled();
         self.shutdown.cancel();
+        match ended {
+            Ok(_) if asked => Stopped::Asked,
+            Ok(name) => Stopped::Broke(format!("its {name} ended by itself")),
+            Err(error) => Stopped::Broke(error.to_string()),
+        }
     }
 
     /// Stops all tasks and waits for them, at most `limit`; those that do not stop are cut off.

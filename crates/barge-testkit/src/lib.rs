@@ -2,10 +2,12 @@
 //!
 //! It leaves out everything that one crate alone needs: that lives in the crate's own `tests/it/support.rs`.
 
+mod gateway;
 mod platform;
 
 use std::path::PathBuf;
 
+pub use gateway::TestGateway;
 pub use platform::{TestPlatform, barge_binary, greeter_binary, instance_processes, signal};
 
 /// Set to `1` where every tool must be there, as in CI: a test that lacks one fails then instead of being skipped.

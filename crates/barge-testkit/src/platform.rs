@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::gateway::TestGateway;
+
 /// How long the platform may take to start, and to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -45,6 +47,8 @@ fn beside(variable: &str, name: &str) -> PathBuf {
 pub struct TestPlatform {
     directory: TempDir,
     child: Option<Child>,
+    /// The directory of a gateway that runs on its own.
+    behind: Option<PathBuf>,
     /// Where the API is, such as `http://127.0.0.1:40001`.
     pub address: String,
     /// Where the gateway listens.
@@ -59,10 +63,20 @@ pub struct TestPlatform {
 impl TestPlatform {
     /// Starts one on free ports.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Starts one that uses a gateway which runs on its own.
+    pub fn start_behind(gateway: &TestGateway) -> Self {
+        Self::start_with(Some(gateway.data()))
+    }
+
+    fn start_with(behind: Option<PathBuf>) -> Self {
         let directory = tempfile::Builder::new().prefix("barge-test-").tempdir().unwrap();
         let mut platform = Self {
             directory,
             child: None,
+            behind,
             address: String::new(),
             gateway: SocketAddr::from(([127, 0, 0, 1], 0)),
             registry: String::new(),
@@ -75,18 +89,14 @@ impl TestPlatform {
     /// Starts the platform again, after `kill` or `stop`.
     pub fn up(&mut self) {
         assert!(self.child.is_none(), "it runs already");
-        let mut child = Command::new(barge_binary())
-            .args(["up", "--any-port", "--no-login", "--json", "--data"])
-            .arg(self.data())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut command = Command::new(barge_binary());
+        command.args(["up", "--no-login", "--json", "--data"]).arg(self.data());
+        match &self.behind {
+            Some(gateway) => command.args(["--port", "0", "--registry-port", "0", "--gateway"]).arg(gateway),
+            None => command.arg("--any-port"),
+        };
+        let (child, told) = begin(command);
         self.child = Some(child);
-        let told: serde_json::Value =
-            serde_json::from_str(&line).unwrap_or_else(|error| panic!("`barge up` said {line:?}: {error}"));
         self.address = told["address"].as_str().unwrap().to_owned();
         self.gateway = told["gateway"].as_str().unwrap().parse().unwrap();
         self.registry = told["registry"].as_str().unwrap().to_owned();
@@ -184,6 +194,16 @@ impl TestPlatform {
     pub fn instance_processes(&self) -> Vec<u32> {
         instance_processes(&self.data())
     }
+}
+
+/// Starts a program that says in one line of JSON where it is, and goes on.
+#[allow(clippy::unwrap_used, clippy::panic)] // For tests alone, where a panic is how to fail.
+pub(crate) fn begin(mut command: Command) -> (Child, serde_json::Value) {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let told = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{command:?} said {line:?}: {error}"));
+    (child, told)
 }
 
 /// Processes of instances whose files are below `directory`, and the barge-init of each.

@@ -6,6 +6,7 @@ pub(crate) mod build;
 pub(crate) mod completions;
 pub(crate) mod deploy;
 pub(crate) mod exec;
+pub(crate) mod gateway;
 pub(crate) mod init;
 pub(crate) mod instances;
 pub(crate) mod logs;
@@ -56,6 +57,7 @@ async fn interruptible(command: Command, globals: &Globals) -> Result<(), Failur
     let own = matches!(
         command,
         Command::Up(_)
+            | Command::Gateway(_)
             | Command::Demo(_)
             | Command::Exec(_)
             | Command::Deploy(_)
@@ -72,6 +74,7 @@ async fn interruptible(command: Command, globals: &Globals) -> Result<(), Failur
 pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Up(args) => up::run(args, globals).await,
+        Command::Gateway(args) => gateway::run(args, globals).await,
         Command::Demo(args) => demo::run(args, globals).await,
         Command::Init(args) => init::run(args, globals),
         Command::Build(args) => build::run(args, globals).await,

@@ -15,6 +15,8 @@ Examples:
   barge up                          everything on this machine, until Ctrl-C
   barge up --any-port --data ./b    a second one beside it
   barge up --environments test,uat  two environments
+  barge gateway & barge up --gateway ~/.local/share/barge-gateway
+                                    requests are answered also while the platform is down
 
 State is in $BARGE_DATA, else in ~/.local/share/barge. Secrets are files there: secrets/ENVIRONMENT/NAME. \
 Instances outlive a platform that is killed; Ctrl-C stops them, and the next `barge up` starts them again.";
@@ -41,6 +43,9 @@ pub(crate) struct Args {
     /// Any free port for all of them
     #[arg(long, conflicts_with_all = ["port", "registry_port", "gateway_port"])]
     any_port: bool,
+    /// The directory of a `barge gateway` to use, which serves on when this platform ends; without it the gateway is a part of it
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "gateway_port")]
+    gateway: Option<PathBuf>,
     /// Leave the stored login as it is
     #[arg(long)]
     no_login: bool,
@@ -57,14 +62,17 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     } else {
         Ports { api: args.port, registry: args.registry_port, gateway: args.gateway_port }
     };
-    let config = PlatformConfig { environments: args.environments.clone(), ports };
+    let config = PlatformConfig { environments: args.environments.clone(), ports, gateway: args.gateway.clone() };
     let mut platform = Platform::start(directory, config).await?;
     let logged_in = if args.no_login { None } else { Some(log_in(&platform, &terminal)?) };
     tell(&platform, &args, logged_in, &terminal)?;
-    let stopped = platform.until_stopped().await;
+    if let Err(broke) = platform.until_stopped().await {
+        platform.let_go().await;
+        return Err(broke.into());
+    }
     terminal.note("stopping: requests end, then the instances");
     platform.stop().await;
-    Ok(stopped?)
+    Ok(())
 }
 
 /// Stores the login; false when the user is logged in to a server elsewhere, which is left alone.

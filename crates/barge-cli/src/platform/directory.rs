@@ -13,6 +13,9 @@ use super::PlatformError;
 /// Grows when an older version could not read what this one writes.
 const FORMAT: u32 = 1;
 
+const ADMIN_TOKEN: &str = "admin.token";
+const GATEWAY_TOKEN: &str = "gateway.token";
+
 /// The platform's directory, for as long as this program has it.
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
@@ -31,10 +34,43 @@ pub(crate) struct Ports {
 
 /// `$BARGE_DATA`, else `$XDG_DATA_HOME/barge`, else `~/.local/share/barge`.
 pub(crate) fn default_path() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    variable("BARGE_DATA")
-        .or_else(|| variable("XDG_DATA_HOME").map(|base| base.join("barge")))
-        .or_else(|| variable("HOME").map(|home| home.join(".local/share/barge")))
+    variable("BARGE_DATA").or_else(|| in_data_home("barge"))
+}
+
+/// `$BARGE_GATEWAY_DATA`, else `$XDG_DATA_HOME/barge-gateway`, else `~/.local/share/barge-gateway`.
+pub(crate) fn default_gateway_path() -> Option<PathBuf> {
+    variable("BARGE_GATEWAY_DATA").or_else(|| in_data_home("barge-gateway"))
+}
+
+fn in_data_home(name: &str) -> Option<PathBuf> {
+    let home = variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")));
+    home.map(|home| home.join(name))
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// A look into a directory that somebody else may have.
+pub(super) struct Glance<'a>(pub(super) &'a Path);
+
+impl Glance<'_> {
+    /// The ports of the last run, if there was one.
+    pub(super) fn ports(&self) -> Ports {
+        // A damaged file costs the old ports and nothing else.
+        let bytes = std::fs::read(self.0.join("ports.json")).ok();
+        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// The token of a gateway that runs on its own, if it has run before.
+    pub(super) fn gateway_token(&self) -> Option<String> {
+        self.token(GATEWAY_TOKEN)
+    }
+
+    fn token(&self, name: &str) -> Option<String> {
+        let text = std::fs::read_to_string(self.0.join(name)).ok()?;
+        Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+    }
 }
 
 impl DataDirectory {
@@ -66,11 +102,7 @@ impl DataDirectory {
 
     /// The ports of the last run, if there was one.
     pub(crate) fn ports(&self) -> Ports {
-        // A damaged file costs the old ports and nothing else.
-        std::fs::read(self.join("ports.json"))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default()
+        Glance(&self.path).ports()
     }
 
     /// Remembers the ports of this run.
@@ -82,19 +114,32 @@ impl DataDirectory {
 
     /// The administrator's token of an earlier run.
     pub(crate) fn admin_token(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.token_path()).ok()?;
-        Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+        Glance(&self.path).token(ADMIN_TOKEN)
     }
 
     /// Keeps the administrator's token, readable by the owner alone.
     pub(crate) fn put_admin_token(&self, token: &str) -> Result<(), PlatformError> {
-        let path = self.token_path();
+        self.put_token(ADMIN_TOKEN, token)
+    }
+
+    /// The token of a gateway that runs on its own, if it has run before.
+    pub(crate) fn gateway_token(&self) -> Option<String> {
+        Glance(&self.path).token(GATEWAY_TOKEN)
+    }
+
+    /// Keeps the gateway's token, readable by the owner alone.
+    pub(crate) fn put_gateway_token(&self, token: &str) -> Result<(), PlatformError> {
+        self.put_token(GATEWAY_TOKEN, token)
+    }
+
+    fn put_token(&self, name: &str, token: &str) -> Result<(), PlatformError> {
+        let path = self.join(name);
         files::replace(&path, format!("{token}\n").as_bytes()).map_err(|source| io("write", &path, source))
     }
 
     /// Where the administrator's token is.
     pub(crate) fn token_path(&self) -> PathBuf {
-        self.join("admin.token")
+        self.join(ADMIN_TOKEN)
     }
 }
 

@@ -33,6 +33,14 @@ pub(crate) enum PlatformError {
     Registry(#[source] barge_registry::StorageError),
     #[error("open the server's database")]
     Server(#[source] barge_server::StoreError),
+    #[error("set up the way to the gateway")]
+    Target(#[source] barge_registrar::TargetError),
+    #[error("there is no gateway in {path}: nothing there says where one listens")]
+    NoGateway { path: PathBuf },
+    #[error("the gateway has no port")]
+    NoListener,
+    #[error("the platform broke: {what}")]
+    Broke { what: String },
     #[error("watch for signals")]
     Signals(#[source] std::io::Error),
 }
@@ -50,6 +58,11 @@ impl From<PlatformError> for Failure {
             PlatformError::PortTaken { port, option, .. } => failure.hint(format!(
                 "`ss -ltnp 'sport = :{port}'` says who has it; `barge up {option} 0` takes any free port"
             )),
+            PlatformError::NoGateway { path } => failure
+                .hint(format!("`barge gateway --data {}` starts one there; then start this again", path.display())),
+            PlatformError::Broke { .. } => {
+                failure.hint("the instances go on; start it again, and it takes them over. Its log is above")
+            }
             _ => failure,
         }
     }

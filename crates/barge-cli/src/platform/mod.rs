@@ -1,29 +1,38 @@
 //! The whole platform in one process: server, registry, gateway, registrar and local engine, composed here and nowhere else.
 //!
 //! Everything listens on loopback alone. Instances run under their own barge-init and outlive a killed platform; the next one adopts them.
+//! The gateway may run in a process of its own instead ([`gateway`]), and then requests outlive the platform as well.
 
 mod directory;
 mod error;
+mod gateway;
+mod listeners;
+mod open_files;
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use barge_api::TokenRole;
 use barge_engine_local::{LocalEngine, LocalEngineConfig, TrafficEndpoint};
-use barge_gateway::{Gateway, GatewayConfig, Table};
+use barge_gateway::Table;
 use barge_image::{Client as ImageClient, Credentials};
 use barge_model::EnvironmentName;
-use barge_registrar::{GatewayTarget, Registrar, RegistrarConfig};
+use barge_registrar::{GatewayTarget, Registrar, RegistrarConfig, RegistrationTarget, RemoteGateway};
 use barge_registry::Storage;
-use barge_runtime::Tasks;
+use barge_runtime::listen::{self, Limits};
+use barge_runtime::{Stopped, Tasks, chain};
 use barge_server::{Environment, Server, ServerConfig, Tokens};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use directory::{DataDirectory, Ports, default_path};
+pub(crate) use directory::{DataDirectory, Ports, default_gateway_path, default_path};
 pub(crate) use error::PlatformError;
+pub(crate) use gateway::LoneGateway;
+use listeners::Listeners;
 
 /// How many bytes of images the embedded registry keeps at the most.
 const REGISTRY_LIMIT: u64 = 20 * 1024 * 1024 * 1024;
@@ -31,6 +40,8 @@ const REGISTRY_LIMIT: u64 = 20 * 1024 * 1024 * 1024;
 const COLLECT_INTERVAL: Duration = Duration::from_secs(3600);
 /// Nothing younger is removed: a push may be under way.
 const COLLECT_GRACE: Duration = Duration::from_secs(3600);
+/// How long a client of the API or the registry may take to send the head of a request.
+const HEADER_LIMIT: Duration = Duration::from_secs(30);
 /// How long requests and tasks may take to end at shutdown.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
@@ -41,6 +52,8 @@ pub(crate) struct PlatformConfig {
     pub(crate) environments: Vec<EnvironmentName>,
     /// The ports; 0 takes the one of the last run, or any that is free.
     pub(crate) ports: Ports,
+    /// The directory of a gateway that runs on its own; without one the gateway is a part of this process.
+    pub(crate) gateway: Option<PathBuf>,
 }
 
 /// A platform that runs.
@@ -64,36 +77,42 @@ pub(crate) struct Platform {
 impl Platform {
     /// Starts everything.
     pub(crate) async fn start(directory: DataDirectory, config: PlatformConfig) -> Result<Self, PlatformError> {
-        let listeners = Listeners::open(&directory, config.ports).await?;
+        let alone = config.gateway.as_deref().map(gateway::reach).transpose()?;
+        let mut listeners = Listeners::open(&directory, config.ports, alone.is_none()).await?;
+        let files = open_files::raise();
+        let (api, registry) = (listeners.api.1, listeners.registry.1);
         let (mut front, mut back) = (Tasks::default(), Tasks::default());
-        let table = Arc::new(Table::open(directory.join("gateway.json")).map_err(PlatformError::Gateway)?);
-        let gateway_token = barge_server::new_secret();
+        let own = own_gateway(&directory, &mut listeners)?;
+        let reached = own.as_ref().map(|own| own.reached(api)).or(alone).ok_or(PlatformError::NoListener)?;
         let pull_token = barge_server::new_secret();
-        let credentials = Credentials::Basic { username: "engine".to_owned(), password: pull_token.clone() };
-        let images = ImageClient::new(HashMap::from([(listeners.registry.1.to_string(), credentials)]));
         let (acknowledge, acknowledgements) = barge_registrar::channel();
         let engine = LocalEngine::open(LocalEngineConfig {
             directory: directory.subdirectory("engine")?,
             secrets: directory.subdirectory("secrets")?,
             // Through the process's own link, so that a binary that was replaced meanwhile still starts itself.
             init_program: vec!["/proc/self/exe".into()],
-            images: images.map_err(PlatformError::Images)?,
+            images: images(registry, &pull_token)?,
             acknowledgements,
-            traffic: Some(TrafficEndpoint { address: listeners.api.1, token: gateway_token.clone() }),
+            open_files: files.before,
+            traffic: Some(TrafficEndpoint { address: reached.api, token: reached.token.clone() }),
         })
         .await
         .map_err(PlatformError::Engine)?;
+        let target: Arc<dyn RegistrationTarget> = match &own {
+            Some(own) => Arc::new(GatewayTarget::new(Arc::clone(&own.table))),
+            None => Arc::new(RemoteGateway::new(reached.api, reached.token.clone()).map_err(PlatformError::Target)?),
+        };
         let registrar = RegistrarConfig {
             journal: directory.subdirectory("registrar")?,
             audit_interval: Duration::from_secs(10),
             call_limit: Duration::from_secs(5),
         };
-        let registrar =
-            Registrar::open(GatewayTarget::new(Arc::clone(&table)), registrar).map_err(PlatformError::Registrar)?;
+        let registrar = Registrar::open(target, registrar).map_err(PlatformError::Registrar)?;
         back.spawn("registrar", registrar.run(engine.wanted(), acknowledge, back.shutdown_token()));
 
         let shutdown = front.shutdown_token();
-        let environments = config.environments.iter().map(|name| environment(name, &engine, &listeners)).collect();
+        let environment = |name| environment(name, &engine, registry, reached.serves);
+        let environments = config.environments.iter().map(environment).collect();
         let server = ServerConfig { database: directory.join("server.sqlite"), environments };
         let server = Server::open(server, shutdown.clone()).await.map_err(PlatformError::Server)?;
         let token = admin_token(&directory, &server).await?;
@@ -102,16 +121,19 @@ impl Platform {
         let storage =
             Storage::open(directory.subdirectory("registry")?, REGISTRY_LIMIT).map_err(PlatformError::Registry)?;
 
-        let (api, registry, gateway) = (listeners.api.1, listeners.registry.1, listeners.gateway.1);
-        let routes = server.router().merge(barge_gateway::api::router(Arc::clone(&table), &gateway_token));
-        front.spawn("api", serve(listeners.api.0, routes, shutdown.clone()));
+        let mut routes = server.router();
+        if let Some(own) = own {
+            routes = routes.merge(barge_gateway::api::router(Arc::clone(&own.table), &own.token));
+            let serving = gateway::serve_gateway(own.listener, own.table, files.gateway_connections, shutdown.clone());
+            front.spawn("gateway", serving);
+        }
+        front.spawn("API", serve(listeners.api.0, routes, files.api_connections, shutdown.clone()));
         let routes = barge_registry::router(storage.clone(), registry_access(tokens));
-        front.spawn("registry", serve(listeners.registry.0, routes, shutdown.clone()));
-        front.spawn("gateway", serve_gateway(listeners.gateway.0, table, shutdown.clone()));
+        front.spawn("registry", serve(listeners.registry.0, routes, files.api_connections, shutdown.clone()));
         let kept = server.digests_reader();
-        front.spawn("registry collection", collect(storage, kept, shutdown.clone()));
+        front.spawn("collection of images", collect(storage, kept, shutdown.clone()));
         front.spawn("server", server.run());
-        Ok(Self { directory, api, registry, gateway, token, engine, front, back })
+        Ok(Self { directory, api, registry, gateway: reached.serves, token, engine, front, back })
     }
 
     /// The address of the API.
@@ -127,11 +149,14 @@ impl Platform {
     /// Waits until somebody asks for a stop, by signal or by Ctrl-C; or until a part of the platform breaks.
     pub(crate) async fn until_stopped(&mut self) -> Result<(), PlatformError> {
         barge_runtime::cancelled_by_signal(&mut self.front).map_err(PlatformError::Signals)?;
-        tokio::select! {
-            () = self.front.until_stopped() => {}
-            () = self.back.until_stopped() => {}
+        let stopped = tokio::select! {
+            stopped = self.front.until_stopped() => stopped,
+            stopped = self.back.until_stopped() => stopped,
+        };
+        match stopped {
+            Stopped::Asked => Ok(()),
+            Stopped::Broke(what) => Err(PlatformError::Broke { what }),
         }
-        Ok(())
     }
 
     /// Ends requests, then stops every instance; the next start starts them again.
@@ -140,60 +165,54 @@ impl Platform {
         self.engine.suspend(Duration::from_secs(30)).await;
         self.back.stop(STOP_LIMIT).await;
     }
-}
 
-/// Listening sockets with their addresses.
-struct Listeners {
-    api: (TcpListener, SocketAddr),
-    registry: (TcpListener, SocketAddr),
-    gateway: (TcpListener, SocketAddr),
-}
-
-impl Listeners {
-    async fn open(directory: &DataDirectory, wanted: Ports) -> Result<Self, PlatformError> {
-        let last = directory.ports();
-        let api = listen("API", "--port", wanted.api, last.api).await?;
-        let registry = listen("registry", "--registry-port", wanted.registry, last.registry).await?;
-        let gateway = listen("gateway", "--gateway-port", wanted.gateway, last.gateway).await?;
-        let ports = Ports { api: api.1.port(), registry: registry.1.port(), gateway: gateway.1.port() };
-        if ports != last {
-            directory.put_ports(ports)?;
-        }
-        Ok(Self { api, registry, gateway })
+    /// Ends itself and no instance: a platform that broke takes nothing with it. The next start takes them over.
+    pub(crate) async fn let_go(self) {
+        self.front.stop(STOP_LIMIT).await;
+        self.engine.detach().await;
+        self.back.stop(STOP_LIMIT).await;
     }
 }
 
-async fn listen(
-    what: &'static str,
-    option: &'static str,
-    wanted: u16,
-    last: u16,
-) -> Result<(TcpListener, SocketAddr), PlatformError> {
-    let bind = async |port: u16| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    };
-    let fail = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::AddrInUse => PlatformError::PortTaken { what, port: wanted, option },
-        _ => PlatformError::Listen { what, port: wanted, source },
-    };
-    if wanted == 0
-        && last != 0
-        && let Ok(found) = bind(last).await
-    {
-        return Ok(found);
-    }
-    bind(wanted).await.map_err(fail)
+/// The gateway as a part of this process.
+struct OwnGateway {
+    table: Arc<Table>,
+    listener: TcpListener,
+    serves: SocketAddr,
+    token: String,
 }
 
-fn environment(name: &EnvironmentName, engine: &Arc<LocalEngine>, listeners: &Listeners) -> Environment {
+impl OwnGateway {
+    /// Its registration API is served with ours.
+    fn reached(&self, api: SocketAddr) -> gateway::Reached {
+        gateway::Reached { api, serves: self.serves, token: self.token.clone() }
+    }
+}
+
+fn own_gateway(directory: &DataDirectory, listeners: &mut Listeners) -> Result<Option<OwnGateway>, PlatformError> {
+    let Some((listener, serves)) = listeners.gateway.take() else { return Ok(None) };
+    let table = Arc::new(Table::open(directory.join("gateway.json")).map_err(PlatformError::Gateway)?);
+    Ok(Some(OwnGateway { table, listener, serves, token: barge_server::new_secret() }))
+}
+
+/// The client with which the engine fetches images from our own registry.
+fn images(registry: SocketAddr, token: &str) -> Result<ImageClient, PlatformError> {
+    let credentials = Credentials::Basic { username: "engine".to_owned(), password: token.to_owned() };
+    ImageClient::new(HashMap::from([(registry.to_string(), credentials)])).map_err(PlatformError::Images)
+}
+
+fn environment(
+    name: &EnvironmentName,
+    engine: &Arc<LocalEngine>,
+    registry: SocketAddr,
+    gateway: SocketAddr,
+) -> Environment {
     Environment {
         name: name.clone(),
         engine: Arc::clone(engine) as Arc<dyn barge_engine::Engine>,
         engine_name: "local".to_owned(),
-        registry: listeners.registry.1.to_string(),
-        gateway: Some(listeners.gateway.1.to_string()),
+        registry: registry.to_string(),
+        gateway: Some(gateway.to_string()),
     }
 }
 
@@ -218,16 +237,14 @@ fn registry_access(tokens: Tokens) -> barge_registry::Access {
     })
 }
 
-async fn serve(listener: TcpListener, routes: axum::Router, shutdown: CancellationToken) {
-    let served = axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "a listener broke");
-    }
-}
-
-async fn serve_gateway(listener: TcpListener, table: Arc<Table>, shutdown: CancellationToken) {
-    if let Err(error) = Gateway::new(table, GatewayConfig::default()).serve(listener, shutdown).await {
-        tracing::error!(error = &error as &dyn std::error::Error, "the gateway broke");
+/// Serves an API. A client that says nothing keeps its connection for a while, and nobody else's.
+async fn serve(listener: TcpListener, routes: axum::Router, connections: usize, shutdown: CancellationToken) {
+    let limits = Limits { header: HEADER_LIMIT, connections };
+    let service = |_| TowerToHyperService::new(routes.clone());
+    match listen::serve(listener, &limits, &shutdown, service).await {
+        // Whoever stops us has set a limit.
+        Ok(mut left) => while left.join_next().await.is_some() {},
+        Err(error) => tracing::error!(error = chain(&error), "a listener broke"),
     }
 }
 

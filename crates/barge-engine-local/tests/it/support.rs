@@ -218,6 +218,7 @@ async fn open(
 ) -> (Arc<LocalEngine>, (tokio::task::JoinHandle<()>, CancellationToken)) {
     let (sender, acknowledgements) = channel();
     let engine = LocalEngine::open(LocalEngineConfig {
+        open_files: None,
         directory: directory.join("engine"),
         secrets: directory.join("secrets"),
         init_program,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use barge_gateway::{Gateway, GatewayConfig, Put, PutState, ServeError, Table};
+use barge_gateway::{AcceptError, Gateway, GatewayConfig, Put, PutState, Table};
 use barge_model::{InstanceId, ServiceKey, Timestamp};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -47,7 +47,7 @@ pub(crate) struct Rig {
     pub(crate) table: Arc<Table>,
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
-    serving: JoinHandle<Result<(), ServeError>>,
+    serving: JoinHandle<Result<(), AcceptError>>,
 }
 
 impl Rig {

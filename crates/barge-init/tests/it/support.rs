@@ -51,6 +51,7 @@ pub(crate) fn plan(command: &[&str]) -> Plan {
         start_deadline_ms: 60_000,
         hold_limit_ms: 60_000,
         log_file_bytes: 10 * 1024 * 1024,
+        open_files: None,
         groups: Vec::new(),
     }
 }

@@ -39,3 +39,15 @@ pub trait RegistrationTarget: Send + Sync + 'static {
     /// instances alone: what nobody here knows is taken back.
     async fn list(&self, key: &ServiceKey) -> Result<BTreeMap<InstanceId, Held>, TargetError>;
 }
+
+/// Which target it is may be a matter of configuration.
+#[async_trait]
+impl RegistrationTarget for std::sync::Arc<dyn RegistrationTarget> {
+    async fn put(&self, key: &ServiceKey, id: &InstanceId, address: SocketAddr, call: Call) -> Answer {
+        (**self).put(key, id, address, call).await
+    }
+
+    async fn list(&self, key: &ServiceKey) -> Result<BTreeMap<InstanceId, Held>, TargetError> {
+        (**self).list(key).await
+    }
+}

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use barge_gateway::{Listed, Put};
 use barge_model::registration::{Answer, Call};
 use barge_model::{InstanceId, ServiceKey};
+use barge_runtime::chain;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 
@@ -49,11 +50,11 @@ impl RemoteGateway {
     }
 
     async fn understood(response: reqwest::Result<Response>) -> Result<Answer, String> {
-        let response = response.map_err(|error| error.to_string())?;
+        let response = response.map_err(|error| chain(&error))?;
         match response.status() {
             StatusCode::OK => Ok(Answer::Applied),
             StatusCode::CONFLICT => {
-                let older: Older = response.json().await.map_err(|error| error.to_string())?;
+                let older: Older = response.json().await.map_err(|error| chain(&error))?;
                 Ok(Answer::Older { stored: older.generation, terminal: older.terminal })
             }
             status => Err(format!("it answered {status}")),
@@ -74,7 +75,7 @@ impl RegistrationTarget for RemoteGateway {
     }
 
     async fn list(&self, key: &ServiceKey) -> Result<BTreeMap<InstanceId, Held>, TargetError> {
-        let fail = |error: reqwest::Error| TargetError(error.to_string());
+        let fail = |error: reqwest::Error| TargetError(chain(&error));
         let request = self.client.get(self.url(key, "")).bearer_auth(&self.token);
         let list: List =
             request.send().await.and_then(Response::error_for_status).map_err(fail)?.json().await.map_err(fail)?;

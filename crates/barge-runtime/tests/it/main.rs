@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use barge_runtime::{Tasks, chain};
+use barge_runtime::{Stopped, Tasks, chain};
 
 /// Long enough that nobody waits for it to pass.
 const LONG: Duration = Duration::from_secs(3600);
@@ -62,7 +62,7 @@ async fn a_task_that_panics_stops_the_others() {
     let mut tasks = Tasks::default();
     let told = obedient(&mut tasks);
     tasks.spawn("broken", async { panic!("as this test wants it") });
-    tasks.until_stopped().await;
+    assert!(matches!(tasks.until_stopped().await, Stopped::Broke(_)));
     assert!(tasks.shutdown_token().is_cancelled());
     tasks.stop(LONG).await;
     assert!(told.load(Ordering::SeqCst));
@@ -73,7 +73,7 @@ async fn a_task_that_ends_early_stops_the_others() {
     let mut tasks = Tasks::default();
     let told = obedient(&mut tasks);
     tasks.spawn("short", async {});
-    tasks.until_stopped().await;
+    assert_eq!(tasks.until_stopped().await, Stopped::Broke("its short ended by itself".to_owned()));
     tasks.stop(LONG).await;
     assert!(told.load(Ordering::SeqCst));
 }
@@ -84,7 +84,7 @@ async fn without_tasks_the_token_alone_ends_the_wait() {
     let token = tasks.shutdown_token();
     assert!(tokio::time::timeout(LONG, tasks.until_stopped()).await.is_err());
     token.cancel();
-    tasks.until_stopped().await;
+    assert_eq!(tasks.until_stopped().await, Stopped::Asked);
 }
 
 #[tokio::test]

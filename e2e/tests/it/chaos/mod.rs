@@ -19,10 +19,10 @@ fn stride() -> usize {
 }
 
 fn check(victim: Victim, offset: usize) {
-    let total = Story::begin().play(None).transitions;
+    let total = Story::begin(victim).play(None).transitions;
     assert!(total >= LEAST, "only {total} transitions were seen; what stores them?");
     for point in (offset % stride()..total).step_by(stride()) {
-        let played = Story::begin().play(Some((victim, point)));
+        let played = Story::begin(victim).play(Some((victim, point)));
         eprintln!("{victim:?} killed at transition {point} of {total} ({})", played.killed_at.unwrap_or_default());
     }
 }
@@ -40,6 +40,16 @@ fn a_barge_init_is_killed_at_every_transition() {
 #[test]
 fn an_instance_is_killed_at_every_transition() {
     check(Victim::Instance, 5);
+}
+
+#[test]
+fn the_platform_behind_a_gateway_is_killed_at_every_transition() {
+    check(Victim::PlatformAlone, 11);
+}
+
+#[test]
+fn the_gateway_is_killed_at_every_transition() {
+    check(Victim::Gateway, 9);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use barge_load::{Counted, Load};
-use barge_testkit::{TestPlatform, instance_processes};
+use barge_testkit::{TestGateway, TestPlatform, instance_processes};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -21,7 +21,12 @@ const SECOND: &str = "A very good day to you from greeter 2";
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Victim {
+    /// The platform, its gateway with it.
     Platform,
+    /// The platform, in front of which a gateway serves on.
+    PlatformAlone,
+    /// The gateway, which runs on its own.
+    Gateway,
     Init,
     Instance,
     CommandLine,
@@ -36,18 +41,22 @@ pub(super) struct Played {
 /// A platform with a first release complete, and a second version ready to be deployed.
 pub(super) struct Story {
     platform: TestPlatform,
+    /// Ends after the platform.
+    gateway: Option<TestGateway>,
     project: PathBuf,
     /// The command that runs now, for whoever wants to kill it.
     command: Arc<AtomicU32>,
 }
 
 impl Story {
-    pub(super) fn begin() -> Self {
-        let platform = TestPlatform::start();
+    pub(super) fn begin(victim: Victim) -> Self {
+        let alone = matches!(victim, Victim::Gateway | Victim::PlatformAlone);
+        let gateway = alone.then(TestGateway::start);
+        let platform = gateway.as_ref().map_or_else(TestPlatform::start, TestPlatform::start_behind);
         let project = greeter(&platform, REPLICAS);
         release_first(&platform, &project);
         greeter_version(&project, "better");
-        Self { platform, project, command: Arc::default() }
+        Self { gateway, platform, project, command: Arc::default() }
     }
 
     /// Releases the second version, goes back to the first, and judges; `fault` says who is killed at which transition.
@@ -72,12 +81,14 @@ impl Story {
     /// What is done at the point: one SIGKILL.
     fn act(&self, victim: Victim) -> super::points::Act {
         let (platform, data, command) = (self.platform.pid(), self.platform.data(), Arc::clone(&self.command));
+        let gateway = self.gateway.as_ref().map(TestGateway::pid);
         Box::new(move || {
             let is_init = |pid: &u32| {
                 std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().starts_with(b"barge-init")
             };
             let pid = match victim {
-                Victim::Platform => Some(platform),
+                Victim::Platform | Victim::PlatformAlone => Some(platform),
+                Victim::Gateway => gateway,
                 Victim::CommandLine => Some(command.load(Ordering::SeqCst)).filter(|pid| *pid != 0),
                 // The newest: the one that the release is about.
                 Victim::Init => instance_processes(&data).into_iter().rev().find(is_init),
@@ -119,8 +130,14 @@ impl Story {
         panic!("the release did not come to its end:\n{}", String::from_utf8_lossy(&last.stdout));
     }
 
-    /// Starts the platform again where it was killed; its instances must have gone on without it.
+    /// Starts again what was killed of platform and gateway; the platform's instances must have gone on without it.
     fn come_back(&mut self, before: &[u32]) {
+        if let Some(gateway) = &mut self.gateway
+            && !gateway.runs()
+        {
+            gateway.kill();
+            gateway.up();
+        }
         if self.platform.runs() {
             return;
         }
@@ -162,7 +179,7 @@ impl Story {
         });
         assert_eq!(answers(&load_plan(&self.platform, "greeter"), 20), [FIRST]);
         // Only a gateway that was killed itself may have lost requests.
-        if !matches!(fault, Some((Victim::Platform, _))) {
+        if !matches!(fault, Some((Victim::Platform | Victim::Gateway, _))) {
             for phase in counted {
                 assert_eq!(phase.failed, 0, "{fault:?}: {:?}", phase.first_failure);
             }

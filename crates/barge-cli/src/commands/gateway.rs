@@ -1,0 +1,74 @@
+//! `barge gateway`: the gateway in a process of its own, which serves on whatever becomes of the platform.
+
+use std::path::PathBuf;
+
+use crate::arguments::Globals;
+use crate::failure::{Failure, Kind};
+use crate::platform::{DataDirectory, LoneGateway, Ports, default_gateway_path};
+use crate::terminal::Terminal;
+
+const EXAMPLES: &str = "\
+Requests are answered also while the platform is down, restarted or upgraded: who serves is in a snapshot on disk. Platforms on this \
+machine find the gateway by its directory.
+
+Examples:
+  barge gateway                                    until Ctrl-C
+  barge up --gateway ~/.local/share/barge-gateway  a platform that uses it
+
+Its directory is $BARGE_GATEWAY_DATA, else ~/.local/share/barge-gateway.";
+
+/// Run the gateway in a process of its own
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Where its snapshot and its token are [default: $BARGE_GATEWAY_DATA, else ~/.local/share/barge-gateway]
+    #[arg(long, value_name = "DIRECTORY")]
+    data: Option<PathBuf>,
+    /// The port where services answer; 0 for any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 7402)]
+    port: u16,
+    /// The port where platforms register instances; 0 for any
+    #[arg(long, value_name = "PORT", default_value_t = 7403)]
+    api_port: u16,
+    /// Any free port for both
+    #[arg(long, conflicts_with_all = ["port", "api_port"])]
+    any_port: bool,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
+    let terminal = Terminal::new(globals);
+    let no_place =
+        || Failure::new(Kind::General, "there is no place for data: neither HOME nor BARGE_GATEWAY_DATA is set");
+    let path = args.data.clone().or_else(default_gateway_path).ok_or_else(no_place)?;
+    let directory = DataDirectory::open(path)?;
+    let shown = directory.path().to_owned();
+    let ports = match args.any_port {
+        true => Ports::default(),
+        false => Ports { api: args.api_port, registry: 0, gateway: args.port },
+    };
+    let mut gateway = LoneGateway::start(directory, ports).await?;
+    let document = serde_json::json!({
+        "gateway": gateway.serves.to_string(),
+        "registrations": gateway.api.to_string(),
+        "data": shown,
+    });
+    if terminal.json() {
+        terminal.json_line(&document)?;
+    } else {
+        terminal.data(&document, |_| {
+            format!(
+                "The gateway is up\n  services       http://SERVICE.ENVIRONMENT.localhost:{}\n  registrations  {}\n  data           {}\n\
+                 `barge up --gateway {}` uses it. Ctrl-C stops it.\n",
+                gateway.serves.port(),
+                gateway.api,
+                shown.display(),
+                shown.display()
+            )
+        })?;
+    }
+    let stopped = gateway.until_stopped().await;
+    terminal.note("stopping: requests end");
+    gateway.stop().await;
+    Ok(stopped?)
+}

@@ -1,0 +1,138 @@
+//! Serves HTTP/1.1 and HTTP/2 on a listener, for as long as nobody asks for an end, and without giving a client more than its share:
+//! a limit for how many connections are open, and one for how long a client may say nothing.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What one listener allows.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long a client may take to send the head of a request; also how long an idle connection is kept.
+    pub header: Duration,
+    /// How many connections may be open. Who comes later waits in the listener's queue.
+    pub connections: usize,
+}
+
+/// Why nobody is served any more.
+#[derive(Debug, thiserror::Error)]
+#[error("accept connections")]
+pub struct AcceptError(#[source] std::io::Error);
+
+/// Serves until `shutdown`; the result are the connections whose requests are not over yet, for their owner to wait for or to cut.
+/// `service` answers for one client each.
+///
+/// # Errors
+/// The listener broke for good.
+pub async fn serve<S, B>(
+    listener: TcpListener,
+    limits: &Limits,
+    shutdown: &CancellationToken,
+    service: impl Fn(SocketAddr) -> S,
+) -> Result<JoinSet<()>, AcceptError>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + Sync + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        // Finished connections are collected as they end, so the set stays as small as the number of open ones.
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &room) => accepted,
+            () = shutdown.cancelled() => return Ok(connections),
+        };
+        let (stream, peer, permit) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if broken(&error) => return Err(AcceptError(error)),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let connection = connection(stream, peer, service(peer), limits.header, shutdown.clone());
+        connections.spawn(async move {
+            connection.await;
+            drop(permit);
+        });
+    }
+}
+
+/// Accepts when there is room for one more connection.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
+}
+
+async fn connection<S, B>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    header_limit: Duration,
+    shutdown: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + Sync + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    // Answers leave at once; a peer that is gone is found out by the writes.
+    let _ = stream.set_nodelay(true);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_limit).max_buf_size(64 * 1024);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).keep_alive_interval(Duration::from_secs(30));
+    let asked = AtomicBool::new(false);
+    let noting = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        service.call(request)
+    });
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), noting));
+    // The limit of a head begins when HTTP/1 is recognised; this one is for a client that does not even say that much.
+    let silent = async {
+        tokio::time::sleep(header_limit).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = async { tokio::select! { () = shutdown.cancelled() => {}, () = silent => {} } } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a client's connection ended");
+    }
+}
+
+/// Errors of the listener itself. All others are about one connection, or pass when memory or descriptors are there again (accept(2)).
+fn broken(error: &std::io::Error) -> bool {
+    // EBADF, EFAULT, EINVAL, ENOTSOCK, EOPNOTSUPP
+    error.raw_os_error().is_some_and(|code| [9, 14, 22, 88, 95].contains(&code))
+}
