@@ -1,6 +1,6 @@
 //! The engine as a whole: its services' tasks, and what they share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,13 +10,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use barge_engine::{Desired, Engine, EngineError, ExecRequest, ExecSession, LogOptions, LogStream, ServiceReport};
 use barge_image::Client;
-use barge_init::{Plan, Probe};
+use barge_init::{Plan, Probe, processes};
 use barge_model::manifest::Kind;
 use barge_model::registration::{Acknowledgements, Wanted, WantedList};
 use barge_model::{InstanceId, Release, ServiceKey, Timestamp};
 use barge_runtime::chain;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use crate::addresses::{self, AddressError};
 use crate::images::Images;
@@ -61,6 +62,9 @@ pub enum OpenError {
     Store(#[source] StoreError),
 }
 
+/// How long sessions may take to end once nobody is connected to them.
+const EXEC_LIMIT: Duration = Duration::from_secs(2);
+
 /// What the services' tasks share.
 pub(crate) struct Shared {
     pub(crate) config: LocalEngineConfig,
@@ -72,6 +76,21 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Removes the images that no release of any service needs any more.
+    pub(crate) async fn collect_images(self: Arc<Self>) {
+        let Ok(stored) = store::services(&self.config.directory) else { return };
+        let needed = || {
+            let reports = self.reports.read().unwrap_or_else(PoisonError::into_inner);
+            // Of a service that has not said anything yet, or cannot be read, nobody knows what it needs.
+            if !stored.iter().all(|key| reports.contains_key(key)) {
+                return None;
+            }
+            let sets = reports.values().flat_map(|report| &report.status.sets);
+            Some(sets.map(|set| set.release.digest.hex().to_owned()).collect())
+        };
+        self.images.keep_only(needed).await;
+    }
+
     fn ports(&self) -> MutexGuard<'_, Ports> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,6 +179,8 @@ pub struct LocalEngine {
     shared: Arc<Shared>,
     services: Mutex<BTreeMap<ServiceKey, mpsc::Sender<Message>>>,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
+    /// Programs that people run beside instances; each ends with its session.
+    execs: TaskTracker,
 }
 
 impl LocalEngine {
@@ -178,18 +199,20 @@ impl LocalEngine {
             wanted: watch::Sender::new(WantedList::new()),
             config,
         });
-        let engine =
-            Arc::new(Self { shared, services: Mutex::default(), tasks: tokio::sync::Mutex::new(JoinSet::new()) });
-        let keys = store::services(&engine.shared.config.directory).map_err(OpenError::Store)?;
-        let mut digests = BTreeSet::new();
-        for key in &keys {
-            let status = ServiceStore::new(&engine.shared.config.directory, key).status().map_err(OpenError::Store)?;
-            digests.extend(status.sets.iter().map(|set| set.release.digest.hex().to_owned()));
-        }
-        // Before anybody fetches: a fetch under way looks like a leftover.
-        engine.shared.images.keep_only(&digests);
-        for key in &keys {
-            engine.service(key).await.map_err(OpenError::Store)?;
+        let engine = Arc::new(Self {
+            shared,
+            services: Mutex::default(),
+            tasks: tokio::sync::Mutex::new(JoinSet::new()),
+            execs: TaskTracker::new(),
+        });
+        let ours = store::instances(&engine.shared.config.directory).map_err(OpenError::Store)?;
+        // Their sessions ended with the engine that had them. An engine that breaks off here starts over.
+        let _ = tokio::task::spawn_blocking(move || processes::end_execs_of(|id| ours.contains(id))).await;
+        for key in store::services(&engine.shared.config.directory).map_err(OpenError::Store)? {
+            // One service's damaged file is that service's trouble: it is left as it is, and the others go on.
+            if let Err(error) = engine.service(&key).await {
+                tracing::error!(%key, error = chain(&error), "a service cannot be taken up; mend or remove the file, and start again");
+            }
         }
         Ok(engine)
     }
@@ -219,12 +242,22 @@ impl LocalEngine {
             tracing::warn!("some instances did not stop in time");
         }
         self.tasks.lock().await.shutdown().await;
+        self.end_execs().await;
     }
 
     /// Lets go of every instance without stopping it; the next engine adopts them.
     pub async fn detach(&self) {
         self.services().clear();
         self.tasks.lock().await.shutdown().await;
+        self.end_execs().await;
+    }
+
+    /// Sessions end with the connections that people have to them, which are closed by now.
+    async fn end_execs(&self) {
+        self.execs.close();
+        if tokio::time::timeout(EXEC_LIMIT, self.execs.wait()).await.is_err() {
+            tracing::warn!("some programs beside instances did not end in time");
+        }
     }
 
     fn services(&self) -> MutexGuard<'_, BTreeMap<ServiceKey, mpsc::Sender<Message>>> {
@@ -279,7 +312,7 @@ impl Engine for LocalEngine {
 
     async fn exec(&self, key: &ServiceKey, id: &InstanceId, request: ExecRequest) -> Result<ExecSession, EngineError> {
         let directory = self.instance_directory(key, id)?;
-        exec::start(&directory, request)
+        exec::start(&directory, request, &self.execs)
     }
 }
 

@@ -15,18 +15,22 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// The shell that a terminal gets when no command is named.
 const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 /// So much input may wait for a program that does not read, in bytes.
 const QUEUE_BYTES: usize = 1024 * 1024;
+/// The most that a pipe may hold: more than that was not written by a program that has ended.
+const PIPE_BYTES: usize = 1024 * 1024;
 /// How long what the program has written last may take; what a background process keeps open is not waited for.
 const OUTPUT_LIMIT: Duration = Duration::from_millis(500);
 /// Control-D: the end of input on a terminal.
 const END_OF_INPUT: &[u8] = &[4];
 
 /// Starts the program.
-pub(crate) fn start(directory: &Path, request: ExecRequest) -> Result<ExecSession, EngineError> {
+pub(crate) fn start(directory: &Path, request: ExecRequest, execs: &TaskTracker) -> Result<ExecSession, EngineError> {
     let read = |error: std::io::Error| EngineError::failed("read the instance's plan", error);
     let bytes = std::fs::read(directory.join(files::PLAN)).map_err(read)?;
     let plan: Plan = serde_json::from_slice(&bytes).map_err(|error| read(error.into()))?;
@@ -46,7 +50,7 @@ pub(crate) fn start(directory: &Path, request: ExecRequest) -> Result<ExecSessio
     let program =
         program.map_err(|error| EngineError::failed(format!("run {:?} in the instance", command[0]), error))?;
     // Ends with the program, or when the session is dropped, which ends the program.
-    tokio::spawn(program.attend(inputs, outputs));
+    execs.spawn(program.attend(inputs, outputs));
     Ok(ExecSession { input, output })
 }
 
@@ -55,6 +59,8 @@ struct Program {
     child: Child,
     input: Input,
     copies: JoinSet<()>,
+    /// Cancelled when the program has ended.
+    ended: CancellationToken,
     /// By which everything that it starts is found.
     mark: String,
 }
@@ -89,8 +95,9 @@ fn on_terminal(
         })?;
     let (reader, writer) = pty.into_split();
     let mut copies = JoinSet::new();
-    copies.spawn(copy(reader, outputs.clone(), ExecOutput::Stdout));
-    Ok(Program { child, input: Input::Terminal(writer), copies, mark })
+    let ended = CancellationToken::new();
+    copies.spawn(copy(reader, outputs.clone(), ExecOutput::Stdout, ended.clone()));
+    Ok(Program { child, input: Input::Terminal(writer), copies, ended, mark })
 }
 
 fn on_pipes(
@@ -111,15 +118,15 @@ fn on_pipes(
         .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
-    let mut copies = JoinSet::new();
+    let (mut copies, ended) = (JoinSet::new(), CancellationToken::new());
     if let Some(stdout) = child.stdout.take() {
-        copies.spawn(copy(stdout, outputs.clone(), ExecOutput::Stdout));
+        copies.spawn(copy(stdout, outputs.clone(), ExecOutput::Stdout, ended.clone()));
     }
     if let Some(stderr) = child.stderr.take() {
-        copies.spawn(copy(stderr, outputs.clone(), ExecOutput::Stderr));
+        copies.spawn(copy(stderr, outputs.clone(), ExecOutput::Stderr, ended.clone()));
     }
     let input = child.stdin.take().map_or(Input::Closed, Input::Pipe);
-    Ok(Program { child, input, copies, mark })
+    Ok(Program { child, input, copies, ended, mark })
 }
 
 impl Input {
@@ -182,10 +189,9 @@ impl Program {
     /// Tells the exit code, and ends what the program has left: nobody would ever find it again.
     async fn finish(mut self, ended: std::io::Result<ExitStatus>, outputs: &mpsc::Sender<ExecOutput>) {
         use std::os::unix::process::ExitStatusExt;
-        let all = async { while self.copies.join_next().await.is_some() {} };
-        if tokio::time::timeout(OUTPUT_LIMIT, all).await.is_err() {
-            self.copies.shutdown().await;
-        }
+        self.ended.cancel();
+        // Whoever reads slowly gets all of it all the same; who is gone has dropped the session, which ends the copies.
+        while self.copies.join_next().await.is_some() {}
         let code = ended.map_or(255, |status| status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
         // The receiver may be gone, which is how most sessions end.
         let _ = outputs.send(ExecOutput::Exit(code)).await;
@@ -207,17 +213,29 @@ fn take_written(queue: &mut VecDeque<Bytes>, written: std::io::Result<usize>) {
     }
 }
 
+/// Copies until the output ends; or, after the end of the program, until nothing more of its own can come.
 async fn copy(
     mut reader: impl AsyncRead + Unpin + Send,
     outputs: mpsc::Sender<ExecOutput>,
     wrap: fn(Bytes) -> ExecOutput,
+    ended: CancellationToken,
 ) {
     let mut buffer = vec![0u8; 16 * 1024];
-    // A terminal whose program has ended answers with an error, which means the same as its end.
-    while let Ok(count) = reader.read(&mut buffer).await {
+    let mut after_end = 0;
+    while after_end < PIPE_BYTES {
+        let silence = async {
+            ended.cancelled().await;
+            tokio::time::sleep(OUTPUT_LIMIT).await;
+        };
+        // A terminal whose program has ended answers with an error, which means the same as its end.
+        let count = tokio::select! {
+            read = reader.read(&mut buffer) => read.unwrap_or(0),
+            () = silence => 0,
+        };
         if count == 0 || outputs.send(wrap(Bytes::copy_from_slice(&buffer[..count]))).await.is_err() {
             return;
         }
+        after_end += if ended.is_cancelled() { count } else { 0 };
     }
 }
 

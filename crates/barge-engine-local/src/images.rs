@@ -1,13 +1,13 @@
 //! Images on this machine: fetched once for each digest, then copied for each instance, so that no instance can change another one's files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use barge_image::unpack::{UnpackError, unpack_app};
 use barge_image::{Client, Reference, RegistryError};
 use barge_model::{Digest, Release};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 
 use crate::store::{self, StoreError};
 
@@ -48,15 +48,18 @@ pub(crate) struct Images {
     client: Client,
     /// One fetch at a time for each digest.
     under_way: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
+    /// Held shared by who uses images, and alone by who removes some.
+    removing: RwLock<()>,
 }
 
 impl Images {
     pub(crate) fn new(directory: PathBuf, client: Client) -> Self {
-        Self { directory, client, under_way: Mutex::default() }
+        Self { directory, client, under_way: Mutex::default(), removing: RwLock::default() }
     }
 
     /// Brings the release's files to `target`, a directory that does not exist yet.
     pub(crate) async fn place(&self, release: &Release, target: &Path) -> Result<(), ImageError> {
+        let _using = self.removing.read().await;
         let app = self.fetch(release).await?;
         let to = target.to_owned();
         let copied = tokio::task::spawn_blocking(move || copy_tree(&app, &to).map_err(|source| (to, source))).await;
@@ -114,16 +117,21 @@ impl Images {
         Ok(())
     }
 
-    /// Removes the images whose digest no release of any service needs any more.
-    pub(crate) fn keep_only(&self, needed: &std::collections::BTreeSet<String>) {
-        let Ok(entries) = std::fs::read_dir(&self.directory) else { return };
-        for entry in entries.filter_map(Result::ok) {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !needed.contains(&name) {
-                // What cannot be removed now is tried again at the next start.
-                let _ = std::fs::remove_dir_all(entry.path());
+    /// Removes the images whose digest is not among those that are `needed`, which is asked once nobody uses any; where
+    /// that is not known, none.
+    pub(crate) async fn keep_only(&self, needed: impl FnOnce() -> Option<BTreeSet<String>>) {
+        let _alone = self.removing.write().await;
+        let Some(needed) = needed() else { return };
+        let directory = self.directory.clone();
+        let removed = tokio::task::spawn_blocking(move || {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
+                if !needed.contains(&*entry.file_name().to_string_lossy()) {
+                    store::remove_tree(&entry.path());
+                }
             }
-        }
+        });
+        // What could not be removed now is tried again the next time.
+        let _ = removed.await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! One instance's barge-init: written its plan, started, watched, told to stop.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,10 @@ const ADOPTION_LIMIT: Duration = Duration::from_secs(1);
 const FIRST_WORD_LIMIT: Duration = Duration::from_secs(5);
 /// How long a barge-init may take to end after it has closed its socket.
 const END_LIMIT: Duration = Duration::from_secs(5);
+/// Before a barge-init that lives is watched anew: at first, and at the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// As above.
+const LAST_PAUSE: Duration = Duration::from_millis(500);
 /// Between two tries to tell a barge-init to stop.
 const STOP_PAUSE: Duration = Duration::from_millis(100);
 /// What barge-init itself has to say, which is little.
@@ -103,8 +107,17 @@ pub(crate) async fn watch(
     mut started: Option<Child>,
     news: mpsc::Sender<News>,
 ) {
-    if let Some(stream) = reach(&directory, started.as_mut()).await {
-        follow(stream, &id, run, &news).await;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        if let Some(stream) = reach(&directory, started.as_mut()).await {
+            follow(stream, &id, run, &news).await;
+        }
+        // A connection that broke says nothing about the barge-init behind it; its lock does.
+        if !lives(&directory) || news.is_closed() {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LAST_PAUSE);
     }
     let ended = match &mut started {
         Some(child) => tokio::time::timeout(END_LIMIT, child.wait()).await.ok().and_then(Result::ok),
@@ -113,6 +126,12 @@ pub(crate) async fn watch(
     let gone = look_back(directory, id.clone(), ended).await;
     // The service's task ends before its watches; then nobody is left to be told.
     let _ = news.send(News::Gone { id, run, gone }).await;
+}
+
+/// Whether a barge-init has the directory: it holds the lock for as long as it lives.
+fn lives(directory: &Path) -> bool {
+    let lock = File::open(directory.join(files::LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Connects to a barge-init that listens, or may be about to.

@@ -9,6 +9,8 @@ use barge_model::hold::Ending;
 use barge_model::registration::{Acknowledged, Wanted};
 use barge_model::rollout::{InstancePhase, ObservedInstance};
 
+use tokio::task::AbortHandle;
+
 use crate::store::Record;
 
 /// What an instance's process is doing, as far as the engine knows.
@@ -60,6 +62,8 @@ pub(crate) struct Instance {
     /// Failed tries to start it, in a row.
     pub(crate) attempts: u32,
     pub(crate) ending: Option<Ending>,
+    /// Brings its files.
+    pub(crate) preparing: Option<AbortHandle>,
     /// barge-init has been told to stop.
     pub(crate) stop_sent: bool,
     /// barge-init holds a failed start that is to be tried again, and has been told to end.
@@ -76,6 +80,7 @@ impl Instance {
             status: None,
             attempts: 0,
             ending: None,
+            preparing: None,
             stop_sent: false,
             again: false,
         }

@@ -1,7 +1,8 @@
 //! The engine's files: `ENVIRONMENT/SERVICE/{desired,status}.json` and `instances/ID/instance.json`, each replaced atomically.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use barge_engine::{Desired, LimitsReport};
@@ -50,6 +51,9 @@ pub(crate) struct Record {
     pub(crate) port: u16,
     /// Started again so often after a crash.
     pub(crate) restarts: u32,
+    /// Ends in a row that each came before the instance had run well for a while: what the next back-off is about.
+    #[serde(default)]
+    pub(crate) quick_ends: u32,
     /// It is being taken out of traffic, or stopped. Never taken back.
     pub(crate) draining: bool,
     /// It was stopped with the whole platform; that is no crash.
@@ -76,6 +80,7 @@ impl Record {
             host: host.to_string(),
             port,
             restarts: 0,
+            quick_ends: 0,
             draining: false,
             suspended: false,
             failed: None,
@@ -127,13 +132,14 @@ impl ServiceStore {
             // A directory without a record was never begun, or is half removed; nothing runs there.
             match read(&path.join(RECORD))? {
                 Some(record) => records.push(record),
-                None => remove_directory(&path)?,
+                None => remove_tree(&path),
             }
         }
         Ok(records)
     }
 
-    /// Removes an instance's files, its record first: a crash in between leaves nothing that looks like an instance.
+    /// Removes an instance's files, its record first: a crash in between leaves nothing that looks like an instance, and files that
+    /// cannot be removed are in nobody's way.
     pub(crate) fn remove_instance(&self, id: &InstanceId) -> Result<(), StoreError> {
         let directory = self.instance_directory(id);
         let record = directory.join(RECORD);
@@ -143,7 +149,8 @@ impl ServiceStore {
             }
             _ => {}
         }
-        remove_directory(&directory)
+        remove_tree(&directory);
+        Ok(())
     }
 }
 
@@ -162,6 +169,16 @@ pub(crate) fn services(root: &Path) -> Result<Vec<ServiceKey>, StoreError> {
         }
     }
     Ok(keys)
+}
+
+/// The ids of all instances that have files below `root`.
+pub(crate) fn instances(root: &Path) -> Result<BTreeSet<String>, StoreError> {
+    let mut ids = BTreeSet::new();
+    for key in services(root)? {
+        let directories = list(&ServiceStore::new(root, &key).directory.join("instances"))?;
+        ids.extend(directories.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())));
+    }
+    Ok(ids)
 }
 
 fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
@@ -199,11 +216,30 @@ pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<(), StoreErro
     barge_runtime::files::replace(path, &bytes).map_err(fail)
 }
 
-fn remove_directory(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::Write { path: path.to_owned(), source })
-        }
+/// Removes a directory as far as that is possible; what stays is tried again at the next start. Applications leave directories in which
+/// not even their owner may write.
+pub(crate) fn remove_tree(path: &Path) {
+    let gone = |removed: std::io::Result<()>| match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    };
+    if gone(std::fs::remove_dir_all(path)).is_ok() {
+        return;
     }
+    let removed = make_removable(path).and_then(|()| gone(std::fs::remove_dir_all(path)));
+    if let Err(error) = removed {
+        tracing::warn!(path = %path.display(), %error, "what nobody needs any more could not be removed");
+    }
+}
+
+/// Lets the owner change every directory below `path`.
+fn make_removable(path: &Path) -> std::io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_removable(&entry.path())?;
+        }
+    }
+    Ok(())
 }

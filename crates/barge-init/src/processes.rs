@@ -35,6 +35,19 @@ pub fn end_marked_exec(value: &str) -> usize {
     kill_all(|environment| variables(environment).any(|variable| variable == mark.as_bytes()))
 }
 
+/// Kills the programs that people ran beside instances of which `ours` says yes, in sessions that nobody has any more; the answer is how
+/// many processes that were.
+pub fn end_execs_of(ours: impl Fn(&str) -> bool) -> usize {
+    let (mark, theirs) = (format!("{INSTANCE_MARK}="), format!("{EXEC_MARK}="));
+    kill_all(|environment| {
+        let of_ours = |variable: &[u8]| {
+            variable.strip_prefix(mark.as_bytes()).and_then(|id| std::str::from_utf8(id).ok()).is_some_and(&ours)
+        };
+        variables(environment).any(|variable| variable.starts_with(theirs.as_bytes()))
+            && variables(environment).any(of_ours)
+    })
+}
+
 /// The processes whose parent we are, those that were left to us included.
 pub(crate) fn children() -> Vec<Pid> {
     let own = getpid();

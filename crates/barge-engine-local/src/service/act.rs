@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use barge_init::{Plan, StopRequest, TrafficCheck};
+use barge_model::hold::MAX_BACK_OFF;
 use barge_model::registration::Acknowledgements;
 use barge_model::rollout::{InstancePhase, Role, RolloutStatus};
 use barge_model::{InstanceId, Release, ReleaseId, ServiceKey, Timestamp};
@@ -23,7 +24,13 @@ const START_TRIES: u32 = 3;
 
 impl Service {
     /// Carries out `Action::Scale`.
-    pub(super) fn scale(&mut self, release: &ReleaseId, target: u32, keep_held: u32) -> Result<bool, StoreError> {
+    pub(super) fn scale(
+        &mut self,
+        release: &ReleaseId,
+        target: u32,
+        keep_held: u32,
+        acknowledgements: &Acknowledgements,
+    ) -> Result<bool, StoreError> {
         let of_release = |instance: &&Instance| instance.record.release == *release;
         let held: Vec<InstanceId> = self
             .instances
@@ -32,12 +39,16 @@ impl Service {
             .filter(|instance| instance.phase() == InstancePhase::Held)
             .map(|instance| instance.record.id.clone())
             .collect();
-        let mut live: Vec<(bool, Timestamp, InstanceId)> = self
+        let rank = |instance: &Instance| {
+            let observed = instance.observed(of(acknowledgements, &instance.record.id));
+            (observed.available(), observed.phase == InstancePhase::Ready)
+        };
+        let mut live: Vec<((bool, bool), Timestamp, InstanceId)> = self
             .instances
             .values()
             .filter(of_release)
             .filter(|instance| !matches!(instance.phase(), InstancePhase::Held | InstancePhase::Draining))
-            .map(|i| (i.phase() == InstancePhase::Ready, i.record.created_at, i.record.id.clone()))
+            .map(|instance| (rank(instance), instance.record.created_at, instance.record.id.clone()))
             .collect();
         let keep_held = usize::try_from(keep_held).unwrap_or(usize::MAX);
         let target = usize::try_from(target).unwrap_or(usize::MAX);
@@ -47,11 +58,14 @@ impl Service {
         }
         // A held instance that is kept stands for one that was asked for: it is not replaced (I7).
         let existing = live.len() + held.len().min(keep_held);
-        for _ in existing..target {
+        let role = self.status.sets.iter().find(|set| set.release.id == *release).map(|set| set.role);
+        // What is on its way out never grows, whatever it is told.
+        let grows = matches!(role, Some(Role::Stable | Role::Candidate));
+        for _ in (existing..target).filter(|_| grows) {
             changed |= self.create(release)?;
         }
         if live.len() > target {
-            // Those that are not ready go first, then the newest.
+            // Those that are not available go first (I2), of these what is not ready, then the newest.
             live.sort_by(|a, b| (a.0, b.1).cmp(&(b.0, a.1)));
             for (_, _, id) in live.iter().take(live.len() - target) {
                 changed |= self.drain(id)?;
@@ -85,6 +99,12 @@ impl Service {
         let record = Record { draining: true, ..instance.record.clone() };
         self.store.put_record(&record)?;
         instance.record = record;
+        if let (Process::Preparing, Some(preparing)) = (&instance.process, instance.preparing.take()) {
+            // Files may be long in coming, and nobody needs them any more.
+            preparing.abort();
+            instance.run += 1;
+            instance.process = Process::New;
+        }
         Ok(true)
     }
 
@@ -93,7 +113,8 @@ impl Service {
         let now = now();
         let is_due = |instance: &&Instance| match instance.process {
             Process::New => true,
-            Process::BackOff(at) => at <= now,
+            // A clock that was set back must not prolong it.
+            Process::BackOff(at) => at <= now || at.since(now) > MAX_BACK_OFF,
             _ => false,
         };
         let due: Vec<InstanceId> = self
@@ -124,10 +145,13 @@ impl Service {
         instance.record.limits = limits;
         let (record, run) = (instance.record.clone(), instance.run);
         let (shared, key, directory) = (Arc::clone(&self.shared), self.key.clone(), self.store.instance_directory(id));
-        self.preparing.spawn(async move {
+        let preparing = self.preparing.spawn(async move {
             let result = shared.prepare_instance(&key, &release, &record, &directory, groups).await;
             (record.id, run, result)
         });
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.preparing = Some(preparing);
+        }
     }
 
     /// Starts an instance whose files are there.

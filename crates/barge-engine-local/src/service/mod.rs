@@ -12,7 +12,7 @@ use std::time::Duration;
 use barge_engine::{Desired, EngineError, ServiceReport};
 use barge_init::Plan;
 use barge_model::registration::{Acknowledged, Acknowledgements};
-use barge_model::rollout::{Action, Observed, RegistrarHealth, RolloutStatus, WaitingOn, step};
+use barge_model::rollout::{Action, InstancePhase, Observed, RegistrarHealth, RolloutStatus, WaitingOn, step};
 use barge_model::{InstanceId, ServiceKey, Timestamp};
 use barge_runtime::chain;
 use tokio::sync::{mpsc, oneshot};
@@ -148,18 +148,24 @@ impl Service {
             self.publish_report();
             return IDLE;
         }
+        let mut trouble = false;
         for _ in 0..ROUNDS {
             match self.reconcile_once() {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
                     tracing::error!(key = %self.key, error = chain(&error), "the engine cannot go on with this service for now");
-                    return TROUBLE_PAUSE;
+                    trouble = true;
+                    break;
                 }
             }
         }
+        // Also when something could not be stored: who is dead must not get requests, and who is ready should.
         self.publish_wanted();
         self.publish_report();
+        if trouble {
+            return TROUBLE_PAUSE;
+        }
         let now = now();
         let restart = self.instances.values().filter_map(|instance| match instance.process {
             Process::BackOff(at) => Some(at),
@@ -182,14 +188,20 @@ impl Service {
         let mut changed = false;
         if decision.status != self.status {
             self.store.put_status(&decision.status)?;
+            let fewer = decision.status.sets.len() < self.status.sets.len();
             self.status = decision.status;
             changed = true;
+            if fewer {
+                self.watches.spawn(Arc::clone(&self.shared).collect_images());
+            }
         }
         self.waiting_on = decision.waiting_on;
         self.wake_at = decision.wake_at;
         for action in decision.actions {
             changed |= match action {
-                Action::Scale { release, target, keep_held } => self.scale(&release, target, keep_held)?,
+                Action::Scale { release, target, keep_held } => {
+                    self.scale(&release, target, keep_held, &acknowledgements)?
+                }
                 Action::Stop { instance } => self.drain(&instance)?,
             };
         }
@@ -212,6 +224,11 @@ impl Service {
         // What is being prepared has not been started: that happens in this task alone.
         self.preparing.shutdown().await;
         for (id, instance) in &mut self.instances {
+            if instance.phase() == InstancePhase::Held && instance.record.failed.is_none() {
+                // The scene of a failed start outlives the barge-init that holds it (I7).
+                let reason = instance.status.as_ref().and_then(|status| status.reason.clone());
+                instance.record.failed = Some(reason.unwrap_or_else(|| "its start failed".to_owned()));
+            }
             instance.record.suspended = true;
             if let Err(error) = self.store.put_record(&instance.record) {
                 tracing::warn!(instance = %id, error = chain(&error), "this stop will count as a crash");

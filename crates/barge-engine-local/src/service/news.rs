@@ -36,12 +36,19 @@ impl Service {
             tracing::info!(key = %self.key, instance = %id, "adopted");
             instance.process = Process::Running;
             // The engine that started it may have had no time to note that.
-            instance.record.suspended = false;
+            instance.record.suspended = self.suspended.is_some();
         }
         instance.attempts = 0;
         instance.trouble = None;
         let held = status.phase == Phase::Held;
+        let stopping = matches!(status.phase, Phase::Stopping | Phase::Ended);
         instance.status = Some(status);
+        if !stopping && self.suspended.is_some() {
+            self.watches.spawn(instance::stop(self.store.instance_directory(id), act::at_once()));
+            return;
+        }
+        // A stop may have come before barge-init listened. Once more does no harm.
+        instance.stop_sent &= stopping;
         // barge-init holds every failed start. Where another try is due, it is told to end, and its end brings the next start.
         let again = held && !instance.record.draining && matches!(judge(instance, false, role), Verdict::Restart(_));
         if again && !instance.again {
@@ -57,7 +64,7 @@ impl Service {
         instance.again = false;
         if instance.record.suspended {
             instance.status = gone.last;
-            instance.process = Process::New;
+            instance.process = if instance.record.failed.is_some() { Process::Failed } else { Process::New };
             return;
         }
         match gone.last {
@@ -87,6 +94,9 @@ fn ended(instance: &mut Instance, last: Status, role: Role) {
         instance.fail("its start failed, and its barge-init is gone since");
         return;
     }
+    if good {
+        instance.record.quick_ends = 0;
+    }
     match judge(instance, was_ready, role) {
         Verdict::Gone => {
             instance.record.draining = true;
@@ -94,7 +104,7 @@ fn ended(instance: &mut Instance, last: Status, role: Role) {
         }
         Verdict::Hold => instance.fail("it was ended before it was ready"),
         Verdict::Restart(pause) => {
-            let pause = if good { Millis(0) } else { pause };
+            instance.record.quick_ends = instance.record.quick_ends.saturating_add(1);
             instance.record.restarts += 1;
             instance.process = Process::BackOff(now().plus(pause));
         }
@@ -103,7 +113,7 @@ fn ended(instance: &mut Instance, last: Status, role: Role) {
 
 fn judge(instance: &Instance, was_ready: bool, role: Role) -> Verdict {
     let stopping = instance.record.draining;
-    verdict(Ended { role, stopping, was_ready, restarts: instance.record.restarts })
+    verdict(Ended { role, stopping, was_ready, restarts: instance.record.quick_ends })
 }
 
 fn good_run(last: &Status) -> bool {

@@ -187,3 +187,18 @@ async fn a_program_that_is_not_there_is_an_error() {
         assert!(text.contains("run \"no-such-program\" in the instance: No such file"), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_reader_that_is_slower_than_the_program_gets_all_of_it() {
+    let world = World::serving(1).await;
+    // More than fits into the queue, so that most of it waits in a pipe when the program has ended.
+    let script = "head -c 1500000 /dev/zero | tr '\\0' x; echo; echo the end";
+    let mut session = shell(&world, script).await;
+    let first = next(&mut session).await;
+    assert!(matches!(first, Some(ExecOutput::Stdout(_))), "{first:?}");
+    // A pager that nobody scrolls: longer than output may be silent after a program's end.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let Some(ExecOutput::Stdout(first)) = first else { return };
+    let (out, _, code) = all(&mut session).await;
+    assert_eq!((first.len() + out.len(), code), (1_500_000 + "\nthe end\n".len(), 0));
+}

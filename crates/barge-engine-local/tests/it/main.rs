@@ -9,5 +9,6 @@ mod conformance;
 mod crashes;
 mod exec;
 mod logs;
+mod obstacles;
 mod starts;
 mod support;

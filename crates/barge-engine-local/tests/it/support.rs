@@ -15,7 +15,7 @@ use barge_image::{Client, Reference};
 use barge_init::{HttpAnswer, Status, files};
 use barge_model::manifest::{Drain, Kind, Resources, ServiceConfig};
 use barge_model::release::Origin;
-use barge_model::rollout::{Gate, InstancePhase, Role, RolloutPlan, RolloutSpec, WaitingOn};
+use barge_model::rollout::{Gate, InstancePhase, Role, RolloutPlan, RolloutSpec, WaitingOn, Withdrawal};
 use barge_model::{
     Digest, EnvironmentName, InstanceId, Millis, Release, ReleaseId, ServiceKey, ServiceName, Timestamp,
 };
@@ -139,6 +139,13 @@ impl World {
     pub(crate) async fn scale(&mut self, replicas: u32) {
         self.desired.version += 1;
         self.desired.rollout.replicas = replicas;
+        self.engine.apply(self.desired.clone()).await.unwrap();
+    }
+
+    /// Takes a release back.
+    pub(crate) async fn withdraw(&mut self, release: &ReleaseId) {
+        self.desired.version += 1;
+        self.desired.rollout.withdrawn = Some(Withdrawal { release: release.clone(), rolled_back: false });
         self.engine.apply(self.desired.clone()).await.unwrap();
     }
 
