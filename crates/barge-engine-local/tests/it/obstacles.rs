@@ -57,11 +57,11 @@ async fn a_stop_that_comes_before_barge_init_listens_is_not_lost() {
     let slow = ["/bin/sh", "-c", "sleep 0.3; exec \"$0\" \"$@\""].map(Into::into).to_vec();
     world.open_with([slow, vec![example("barge-init").into()]].concat()).await;
     world.apply(image, 4).await;
-    world.wait("starts", |report| report.instances.len() == 4).await;
-    let processes =
-        |report: &barge_engine::ServiceReport| report.instances.iter().all(|i| i.phase != InstancePhase::Starting);
+    let report = world.wait("starts", |report| report.instances.len() == 4).await;
+    let begun = |i: &barge_engine::InstanceReport| world.instance_directory(&i.id).join(files::PLAN).exists();
+    eventually("their barge-inits to be started", || report.instances.iter().all(begun)).await;
     world.scale(1).await;
-    world.wait("one left", |report| report.instances.len() == 1 && processes(report)).await;
+    world.wait("one left", |report| report.instances.len() == 1 && available(&report.instances[0])).await;
 }
 
 #[tokio::test]
