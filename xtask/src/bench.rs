@@ -14,6 +14,8 @@ use crate::{output, root};
 enum Bench {
     /// `barge deploy`, from the command to the first answer of the new instance
     Deploy,
+    /// The gateway beside nginx (needs nginx and wrk)
+    Gateway,
     /// One step of the rollout machine
     Step,
 }
@@ -36,7 +38,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for bench in args.which.map_or(all, |one| vec![one]) {
         let name = bench.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
         let mut figures = match bench {
-            Bench::Deploy => deploy()?,
+            Bench::Deploy => platform_bench("deploy")?,
+            Bench::Gateway => platform_bench("gateway")?,
             Bench::Step => {
                 output(Command::new("cargo").args(["bench", "-q", "--locked", "-p", "barge-model", "--bench", "step"]))?
             }
@@ -51,12 +54,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn deploy() -> Result<String> {
+/// A bench against the real binary.
+fn platform_bench(name: &str) -> Result<String> {
     build(&["-p", "barge-cli", "-p", "greeter"])?;
     let release = root().join("target/release");
     output(
         Command::new("cargo")
-            .args(["bench", "-q", "--locked", "-p", "e2e", "--bench", "deploy"])
+            .args(["bench", "-q", "--locked", "-p", "e2e", "--bench", name])
             .env("BARGE_BIN", release.join("barge"))
             .env("GREETER_BIN", release.join("greeter")),
     )

@@ -8,15 +8,20 @@ use anyhow::Result;
 use crate::run;
 
 /// A program, and the Debian package that brings it.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 13] = [
     ("containerd", "containerd"),
     ("curl", "curl"),
+    ("faketime", "faketime"),
     ("java", "default-jre-headless"),
     ("jq", "jq"),
+    ("mount", "mount"),
     ("mvn", "maven"),
     ("nginx", "nginx-light"),
+    ("prlimit", "util-linux"),
     ("script", "bsdutils"),
     ("skopeo", "skopeo"),
+    ("python3", "python3"),
+    ("wrk", "wrk"),
 ];
 
 /// Installs what is missing, where that is possible.

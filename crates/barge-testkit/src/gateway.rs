@@ -1,6 +1,7 @@
 //! A gateway in a process of its own, as its users have it: the real `barge gateway`.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
@@ -13,18 +14,50 @@ use crate::platform::{barge_binary, begin, signal};
 pub struct TestGateway {
     directory: TempDir,
     child: Option<Child>,
+    workers: Option<usize>,
     /// Where services answer.
     pub address: SocketAddr,
+    /// Where instances are registered.
+    pub api: SocketAddr,
 }
 
 #[allow(clippy::unwrap_used, clippy::missing_panics_doc)] // For tests alone, where a panic is how to fail.
 impl TestGateway {
     /// Starts one on free ports.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Starts one with so many threads for requests, to be compared with others.
+    pub fn start_with_workers(workers: usize) -> Self {
+        Self::start_with(Some(workers))
+    }
+
+    fn start_with(workers: Option<usize>) -> Self {
         let directory = tempfile::Builder::new().prefix("barge-test-").tempdir().unwrap();
-        let mut gateway = Self { directory, child: None, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut gateway = Self { directory, child: None, workers, address: nowhere, api: nowhere };
         gateway.up();
         gateway
+    }
+
+    /// Registers an instance of a service in the environment `test`, as a registrar would.
+    pub fn register(&self, service: &str, number: usize, address: SocketAddr) {
+        let token = std::fs::read_to_string(self.data().join("gateway.token")).unwrap();
+        // An id as long as any other.
+        let uid = format!("01ARZ3NDEKTSV4RRFFQ69G{number:04}");
+        let body = format!("{{\"address\":\"{address}\",\"generation\":1,\"state\":\"online\"}}");
+        let request = format!(
+            "PUT /v1/services/{service}/instances/{uid}?environment=test HTTP/1.1\r\nhost: localhost\r\n\
+             authorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            token.trim(),
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.api).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// Starts it again, after `kill`, on the same ports.
@@ -32,9 +65,13 @@ impl TestGateway {
         assert!(self.child.is_none(), "it runs already");
         let mut command = Command::new(barge_binary());
         command.args(["gateway", "--any-port", "--json", "--data"]).arg(self.data());
+        if let Some(workers) = self.workers {
+            command.env("TOKIO_WORKER_THREADS", workers.to_string());
+        }
         let (child, told) = begin(command);
         self.child = Some(child);
         self.address = told["gateway"].as_str().unwrap().parse().unwrap();
+        self.api = told["registrations"].as_str().unwrap().parse().unwrap();
     }
 
     /// Its directory, by which platforms find it.

@@ -8,7 +8,7 @@ mod platform;
 use std::path::PathBuf;
 
 pub use gateway::TestGateway;
-pub use platform::{TestPlatform, barge_binary, greeter_binary, instance_processes, signal};
+pub use platform::{Surroundings, TestPlatform, barge_binary, greeter_binary, instance_processes, signal};
 
 /// Set to `1` where every tool must be there, as in CI: a test that lacks one fails then instead of being skipped.
 pub const STRICT: &str = "BARGE_TEST_STRICT";
@@ -27,17 +27,26 @@ pub fn tool(name: &str) -> Option<PathBuf> {
         .flat_map(|path| std::env::split_paths(&path).map(|directory| directory.join(name)).collect::<Vec<_>>())
         .find(|path| path.is_file());
     if found.is_none() {
-        // The test harness names each test's thread after the test.
-        let thread = std::thread::current();
-        let line = format!("SKIPPED: {}: {name} is not installed", thread.name().unwrap_or("a test"));
-        assert!(std::env::var_os(STRICT).is_none_or(|value| value != "1"), "{line}");
-        if let Some(list) = std::env::var_os(SKIPPED) {
-            let mut list = std::fs::OpenOptions::new().append(true).open(list);
-            // A list that cannot be written is missed by nobody but the summary.
-            let _ = list.as_mut().map(|file| std::io::Write::write_all(file, format!("{line}\n").as_bytes()));
-        }
-        // Not eprintln!, which the harness keeps to itself when the test passes.
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
+        skipped(&format!("{name} is not installed"));
     }
     found
+}
+
+/// Says that the running test, which should return now, cannot be run here, and why.
+///
+/// # Panics
+/// [`STRICT`] is set to `1`.
+#[allow(clippy::panic)] // As above.
+pub fn skipped(why: &str) {
+    // The test harness names each test's thread after the test.
+    let thread = std::thread::current();
+    let line = format!("SKIPPED: {}: {why}", thread.name().unwrap_or("a test"));
+    assert!(std::env::var_os(STRICT).is_none_or(|value| value != "1"), "{line}");
+    if let Some(list) = std::env::var_os(SKIPPED) {
+        let mut list = std::fs::OpenOptions::new().append(true).open(list);
+        // A list that cannot be written is missed by nobody but the summary.
+        let _ = list.as_mut().map(|file| std::io::Write::write_all(file, format!("{line}\n").as_bytes()));
+    }
+    // Not eprintln!, which the harness keeps to itself when the test passes.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
 }

@@ -42,13 +42,25 @@ fn beside(variable: &str, name: &str) -> PathBuf {
     path
 }
 
+/// What is around a platform.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The directory of a gateway that runs on its own.
+    pub behind: Option<PathBuf>,
+    /// The data directory, where it is not the test's own.
+    pub data: Option<PathBuf>,
+    /// Words before `barge`, such as `prlimit --nofile=256`.
+    pub prefix: Vec<String>,
+    /// Variables.
+    pub env: Vec<(String, String)>,
+}
+
 /// A platform that runs. Dropping it stops it with everything that it started.
 #[derive(Debug)]
 pub struct TestPlatform {
     directory: TempDir,
     child: Option<Child>,
-    /// The directory of a gateway that runs on its own.
-    behind: Option<PathBuf>,
+    surroundings: Surroundings,
     /// Where the API is, such as `http://127.0.0.1:40001`.
     pub address: String,
     /// Where the gateway listens.
@@ -63,20 +75,21 @@ pub struct TestPlatform {
 impl TestPlatform {
     /// Starts one on free ports.
     pub fn start() -> Self {
-        Self::start_with(None)
+        Self::start_in(Surroundings::default())
     }
 
     /// Starts one that uses a gateway which runs on its own.
     pub fn start_behind(gateway: &TestGateway) -> Self {
-        Self::start_with(Some(gateway.data()))
+        Self::start_in(Surroundings { behind: Some(gateway.data()), ..Surroundings::default() })
     }
 
-    fn start_with(behind: Option<PathBuf>) -> Self {
+    /// Starts one in such surroundings.
+    pub fn start_in(surroundings: Surroundings) -> Self {
         let directory = tempfile::Builder::new().prefix("barge-test-").tempdir().unwrap();
         let mut platform = Self {
             directory,
             child: None,
-            behind,
+            surroundings,
             address: String::new(),
             gateway: SocketAddr::from(([127, 0, 0, 1], 0)),
             registry: String::new(),
@@ -89,9 +102,12 @@ impl TestPlatform {
     /// Starts the platform again, after `kill` or `stop`.
     pub fn up(&mut self) {
         assert!(self.child.is_none(), "it runs already");
-        let mut command = Command::new(barge_binary());
-        command.args(["up", "--no-login", "--json", "--data"]).arg(self.data());
-        match &self.behind {
+        let words = self.surroundings.prefix.iter().map(Into::into).chain([barge_binary().into_os_string()]);
+        let words: Vec<std::ffi::OsString> = words.collect();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["up", "--no-login", "--json", "--data"]).arg(self.data());
+        command.envs(self.surroundings.env.iter().map(|(name, value)| (name, value)));
+        match &self.surroundings.behind {
             Some(gateway) => command.args(["--port", "0", "--registry-port", "0", "--gateway"]).arg(gateway),
             None => command.arg("--any-port"),
         };
@@ -105,7 +121,7 @@ impl TestPlatform {
 
     /// The platform's data directory.
     pub fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.surroundings.data.clone().unwrap_or_else(|| self.directory.path().join("data"))
     }
 
     /// A new directory for a project.

@@ -9,6 +9,7 @@ mod applications;
 mod chaos;
 mod commands;
 mod demo;
+mod faults;
 mod gateway;
 mod registry;
 mod support;

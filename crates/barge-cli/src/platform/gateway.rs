@@ -98,3 +98,26 @@ pub(super) async fn serve_gateway(
         tracing::error!(error = &error as &dyn std::error::Error, "the gateway broke");
     }
 }
+
+/// The same, on threads of its own: while the rest of this process waits for a disk, requests go on.
+pub(super) async fn serve_gateway_apart(
+    listener: TcpListener,
+    table: Arc<Table>,
+    max_connections: usize,
+    shutdown: CancellationToken,
+) {
+    let apart = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
+        let listener = listener.into_std()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("gateway").enable_all().build()?;
+        runtime.block_on(async {
+            let listener = TcpListener::from_std(listener)?;
+            serve_gateway(listener, table, max_connections, shutdown).await;
+            Ok(())
+        })
+    });
+    match apart.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the gateway cannot have threads of its own"),
+        Err(error) => tracing::error!(%error, "the gateway broke"),
+    }
+}

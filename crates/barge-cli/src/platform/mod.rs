@@ -41,7 +41,7 @@ const COLLECT_INTERVAL: Duration = Duration::from_secs(3600);
 /// Nothing younger is removed: a push may be under way.
 const COLLECT_GRACE: Duration = Duration::from_secs(3600);
 /// How long a client of the API or the registry may take to send the head of a request.
-const HEADER_LIMIT: Duration = Duration::from_secs(30);
+const HEADER_LIMIT: Duration = Duration::from_secs(15);
 /// How long requests and tasks may take to end at shutdown.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
@@ -124,7 +124,8 @@ impl Platform {
         let mut routes = server.router();
         if let Some(own) = own {
             routes = routes.merge(barge_gateway::api::router(Arc::clone(&own.table), &own.token));
-            let serving = gateway::serve_gateway(own.listener, own.table, files.gateway_connections, shutdown.clone());
+            let serving =
+                gateway::serve_gateway_apart(own.listener, own.table, files.gateway_connections, shutdown.clone());
             front.spawn("gateway", serving);
         }
         front.spawn("API", serve(listeners.api.0, routes, files.api_connections, shutdown.clone()));

@@ -29,5 +29,5 @@ pub(super) fn raise() -> OpenFiles {
     };
     let room = limit.saturating_sub(OTHERS.min(limit / 2));
     let share = |parts: u64| usize::try_from(room / parts).unwrap_or(usize::MAX);
-    OpenFiles { before: Some(soft), gateway_connections: share(3).min(10_000), api_connections: share(8).min(2_000) }
+    OpenFiles { before: Some(soft), gateway_connections: share(3).min(10_000), api_connections: share(8).min(8_000) }
 }
