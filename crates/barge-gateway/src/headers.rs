@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Version};
 use hyper::body::Incoming;
 
@@ -19,13 +20,22 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     header::UPGRADE,
 ];
 
+/// What everybody on the way has to know of a message, whatever its Connection header names: where it goes, and where it ends.
+const END_TO_END: [HeaderName; 2] = [header::HOST, header::CONTENT_LENGTH];
+
 /// Why a request is not passed on, whoever it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("the request has more than one Host header")]
     Hosts,
+    #[error("the request's Host header is no host")]
+    Host,
     #[error("a request of HTTP/1.1 needs a Host header")]
     NoHost,
+    #[error("the request's Content-Length is not one number")]
+    Length,
+    #[error("the request's Transfer-Encoding is not chunked, once and alone")]
+    Coding,
     #[error("the request has both Content-Length and Transfer-Encoding")]
     Framing,
     #[error("the gateway makes no tunnels")]
@@ -35,22 +45,66 @@ pub(crate) enum Refused {
 /// Refuses what two servers may understand differently (RFC 9112, 3.2 and 6.3). hyper has refused Content-Lengths that differ, and
 /// taken Content-Length away where there is Transfer-Encoding; what it lets through of these is refused here.
 pub(crate) fn check(request: &Request<Incoming>) -> Result<(), Refused> {
-    let headers = request.headers();
-    let count = |name: HeaderName| headers.get_all(name).iter().count();
-    match (request.version(), count(header::HOST)) {
-        _ if request.method() == Method::CONNECT => Err(Refused::Connect),
-        (_, 2..) => Err(Refused::Hosts),
-        (Version::HTTP_11, 0) => Err(Refused::NoHost),
-        _ if count(header::CONTENT_LENGTH) > 0 && count(header::TRANSFER_ENCODING) > 0 => Err(Refused::Framing),
+    if request.method() == Method::CONNECT {
+        return Err(Refused::Connect);
+    }
+    let host = single(request.headers(), &header::HOST, Refused::Hosts)?;
+    let length = single(request.headers(), &header::CONTENT_LENGTH, Refused::Length)?;
+    let coding = single(request.headers(), &header::TRANSFER_ENCODING, Refused::Coding)?;
+    match (host, length, coding) {
+        (None, ..) if request.version() == Version::HTTP_11 => Err(Refused::NoHost),
+        (Some(host), ..) if !is_host(host) => Err(Refused::Host),
+        (_, Some(_), Some(_)) => Err(Refused::Framing),
+        (_, Some(length), None) if !is_number(length) => Err(Refused::Length),
+        (_, None, Some(coding)) if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Err(Refused::Coding),
         _ => Ok(()),
     }
 }
 
-/// The protocol that the client wants to change to, if any.
+/// A header that may be there once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName, several: Refused) -> Result<Option<&'a HeaderValue>, Refused> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() { Err(several) } else { Ok(first) }
+}
+
+/// A host and perhaps a port, without a user, a path or anything else (RFC 9110, 7.2); empty where the target has no host.
+fn is_host(value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str() else { return false };
+    let Ok(authority) = text.parse::<Authority>() else { return text.is_empty() };
+    let port = text.strip_prefix(authority.host()).map(|port| port.strip_prefix(':').unwrap_or(port));
+    !authority.host().is_empty() && port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn is_number(value: &HeaderValue) -> bool {
+    !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
+}
+
+/// The protocol that the client wants to change to, if any. Another way to speak HTTP is none: who spoke that with an instance would
+/// pass by everything that is done to requests here.
 pub(crate) fn upgrade_protocol(request: &Request<Incoming>) -> Option<HeaderValue> {
-    let asks = request.headers().get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let asks = asks.flat_map(|list| list.split(',')).any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
-    if asks && request.version() == Version::HTTP_11 { request.headers().get(header::UPGRADE).cloned() } else { None }
+    let words = |name: HeaderName| {
+        let values = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|list| list.split(',')).map(str::trim).filter(|word| !word.is_empty())
+    };
+    let asks = words(header::CONNECTION).any(|word| word.eq_ignore_ascii_case("upgrade"));
+    if !asks || request.version() != Version::HTTP_11 {
+        return None;
+    }
+    let protocols: Vec<&str> = words(header::UPGRADE).filter(|protocol| !is_http(protocol)).collect();
+    HeaderValue::from_str(&protocols.join(", ")).ok().filter(|protocols| !protocols.is_empty())
+}
+
+/// The protocol to which an instance has changed; nothing where nobody may have asked for it.
+pub(crate) fn changed_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let protocol = headers.get(header::UPGRADE)?;
+    let http = protocol.to_str().is_ok_and(|list| list.split(',').any(|protocol| is_http(protocol.trim())));
+    if http { None } else { Some(protocol.clone()) }
+}
+
+fn is_http(protocol: &str) -> bool {
+    let name = protocol.split_once('/').map_or(protocol, |(name, _)| name);
+    ["http", "h2", "h2c"].iter().any(|http| name.eq_ignore_ascii_case(http))
 }
 
 /// Makes the head that an instance gets of the head that a client sent.
@@ -62,7 +116,7 @@ pub(crate) fn prepare(parts: &mut Parts, peer: SocketAddr, has_body: bool, upgra
     strip_hop_by_hop(&mut parts.headers);
     parts.headers.remove(HEADER_INSTANCE);
     // Nobody before us is trusted, so what a client says of itself is replaced.
-    strip_forwarded(&mut parts.headers);
+    strip_lookalikes(&mut parts.headers);
     if let Some(host) = host {
         parts.headers.insert(header::HOST, host.clone());
         parts.headers.insert("x-forwarded-host", host);
@@ -81,7 +135,7 @@ pub(crate) fn prepare(parts: &mut Parts, peer: SocketAddr, has_body: bool, upgra
     }
 }
 
-/// Takes away what concerns one connection alone, what the Connection header names included.
+/// Takes away what concerns one connection alone, what the Connection header names included, unless it concerns everybody.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -90,18 +144,19 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         .flat_map(|list| list.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    for name in named.iter().filter(|name| !END_TO_END.contains(name)).chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
 }
 
-/// Takes away every spelling in which frameworks look for the client's address; some take `_` for `-`.
-fn strip_forwarded(headers: &mut HeaderMap) {
-    let forwarded = |name: &HeaderName| {
-        let name = name.as_str().replace('_', "-");
-        name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
+/// Takes away every spelling in which frameworks look for the client's address, or for a body's end; some take `_` for `-`.
+fn strip_lookalikes(headers: &mut HeaderMap) {
+    let lookalike = |name: &HeaderName| {
+        let plain = name.as_str().replace('_', "-");
+        let framing = plain != name.as_str() && (plain == "content-length" || plain == "transfer-encoding");
+        framing || plain == "forwarded" || plain == "x-real-ip" || plain.starts_with("x-forwarded-")
     };
-    let names: Vec<HeaderName> = headers.keys().filter(|name| forwarded(name)).cloned().collect();
+    let names: Vec<HeaderName> = headers.keys().filter(|name| lookalike(name)).cloned().collect();
     for name in names {
         headers.remove(name);
     }

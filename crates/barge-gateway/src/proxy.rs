@@ -12,12 +12,14 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::body::{self, Answer, Counted, Resumable};
+use crate::body::{self, Answer, Counted, Moved, Resumable};
 use crate::headers;
 use crate::route::{self, HEADER_INSTANCE, Route};
+use crate::server::GatewayConfig;
 use crate::table::{InFlight, NoInstance, Picked, Table};
 use crate::upstream::{CONNECT_LIMIT, Failure, Upstream};
 
@@ -29,9 +31,15 @@ const SEARCH_LIMIT: Duration = CONNECT_LIMIT.saturating_mul(3);
 pub(crate) struct Proxy {
     table: Arc<Table>,
     upstream: Upstream,
+    stall_limit: Duration,
+    /// Room for upgraded connections: one that is carried counts as none of the listener's any more.
+    room: Arc<Semaphore>,
     upgraded: TaskTracker,
     cut: CancellationToken,
 }
+
+/// The client's side of an upgrade, and its place among those that are carried.
+type Upgrade = (OnUpgrade, OwnedSemaphorePermit);
 
 /// What one request has tried.
 #[derive(Debug, Default)]
@@ -44,9 +52,15 @@ struct Tried {
 }
 
 impl Proxy {
-    pub(crate) fn new(table: Arc<Table>, answer_limit: Duration) -> Self {
-        let upstream = Upstream::new(answer_limit);
-        Self { table, upstream, upgraded: TaskTracker::new(), cut: CancellationToken::new() }
+    pub(crate) fn new(table: Arc<Table>, config: &GatewayConfig) -> Self {
+        Self {
+            table,
+            upstream: Upstream::new(config.answer_limit),
+            stall_limit: config.stall_limit,
+            room: Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
+            upgraded: TaskTracker::new(),
+            cut: CancellationToken::new(),
+        }
     }
 
     /// Answers one request of a client at `peer`.
@@ -59,7 +73,13 @@ impl Proxy {
             Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
         };
         let upgrade = headers::upgrade_protocol(&request);
-        let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+        let client_side = match upgrade.is_some().then(|| Arc::clone(&self.room).try_acquire_owned()) {
+            Some(Ok(permit)) => Some((hyper::upgrade::on(&mut request), permit)),
+            Some(Err(_)) => {
+                return problem(StatusCode::SERVICE_UNAVAILABLE, "the gateway carries no more upgraded connections");
+            }
+            None => None,
+        };
         let (mut parts, body) = request.into_parts();
         headers::prepare(&mut parts, peer, !body.is_end_stream(), upgrade.as_ref());
         let body = Resumable::new(body);
@@ -71,7 +91,7 @@ impl Proxy {
                 Err(reason) => return no_instance(&route, reason, &tried.last),
             };
             match self.upstream.send(&parts, &body, &picked, tried.broke.is_some()).await {
-                Ok(response) => return self.pass_back(response, picked, client_side),
+                Ok(response) => return self.pass_back(response, picked, client_side, body.moved()),
                 Err(Failure::Untold(text)) => {
                     picked.refused();
                     tried.untold.push(picked.uid);
@@ -103,15 +123,16 @@ impl Proxy {
         &self,
         mut response: Response<Incoming>,
         picked: Picked,
-        client_side: Option<OnUpgrade>,
+        client_side: Option<Upgrade>,
+        moved: Moved,
     ) -> Response<Answer> {
-        let protocol = response.headers().get(header::UPGRADE).cloned();
+        let protocol = headers::changed_protocol(response.headers());
         headers::strip_hop_by_hop(response.headers_mut());
         if let Ok(instance) = HeaderValue::from_str(picked.uid.as_str()) {
             response.headers_mut().insert(HEADER_INSTANCE, instance);
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return response.map(|body| Counted { body, in_flight: Some(picked.in_flight) }.boxed_unsync());
+            return response.map(|body| Counted::new(body, picked.in_flight, moved, self.stall_limit).boxed_unsync());
         }
         let (Some(client_side), Some(protocol)) = (client_side, protocol) else {
             return problem(StatusCode::BAD_GATEWAY, "the instance changed the protocol without being asked");
@@ -123,7 +144,7 @@ impl Proxy {
     }
 
     /// Carries an upgraded connection; it counts as in flight until either side closes it.
-    fn carry(&self, client: OnUpgrade, instance: OnUpgrade, in_flight: InFlight) {
+    fn carry(&self, (client, permit): Upgrade, instance: OnUpgrade, in_flight: InFlight) {
         let cut = self.cut.clone();
         self.upgraded.spawn(async move {
             let carried = async {
@@ -135,7 +156,7 @@ impl Proxy {
                 () = carried => {}
                 () = cut.cancelled() => {}
             }
-            drop(in_flight);
+            drop((in_flight, permit));
         });
     }
 

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use barge_runtime::listen::{self, AcceptError, Limits};
 use hyper::service::service_fn;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{KeepAlive, TcpKeepCount, TcpKeepIdle, TcpKeepInterval, TcpUserTimeout};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::proxy::Proxy;
 use crate::table::Table;
+use crate::upstream::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -18,9 +21,16 @@ pub struct GatewayConfig {
     pub answer_limit: Duration,
     /// How long a client may take to send the head of a request; also how long an idle connection is kept.
     pub header_limit: Duration,
+    /// How long an answer may stand still once its head is there: no piece of it, and none of its request, goes on its way, because
+    /// the instance says nothing more, or the client takes nothing more. It is broken off then. An instance that streams, and has
+    /// nothing to say for longer, has to say something now and then that means nothing, such as the comments of server-sent events.
+    /// However slow a client takes its answer, it is served as long as its system asks for more at least so often. Upgraded
+    /// connections may be silent for ever; only a client that does not take what waits for it is cut off there as well.
+    pub stall_limit: Duration,
     /// At shutdown, how long requests in flight may take to end.
     pub drain_limit: Duration,
-    /// How many connections may be open.
+    /// How many connections may be open, and how many upgraded ones besides. Each has one to an instance, so that four times as many
+    /// files may be open as this says.
     pub max_connections: usize,
 }
 
@@ -29,6 +39,7 @@ impl Default for GatewayConfig {
         Self {
             answer_limit: Duration::from_secs(60),
             header_limit: Duration::from_secs(15),
+            stall_limit: Duration::from_secs(300),
             drain_limit: Duration::from_secs(10),
             max_connections: 10_000,
         }
@@ -53,7 +64,8 @@ impl Gateway {
     /// # Errors
     /// The listener broke for good.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), AcceptError> {
-        let proxy = Proxy::new(self.table, self.config.answer_limit);
+        look_after_clients(&listener, self.config.stall_limit);
+        let proxy = Proxy::new(self.table, &self.config);
         let limits = Limits { header: self.config.header_limit, connections: self.config.max_connections };
         let service = |peer| {
             let proxy = proxy.clone();
@@ -73,5 +85,21 @@ impl Gateway {
             proxy.cut_upgraded().await;
         }
         Ok(())
+    }
+}
+
+/// Sets what accepted connections inherit from their listener: a client whose machine is gone is found out, and one that leaves unread
+/// what waits for it is cut off at the limit. In the second case nobody else could do it: its connection waits for it in a write.
+fn look_after_clients(listener: &TcpListener, stall_limit: Duration) {
+    let seconds = |span: Duration| u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
+    // As far as the system counts, which takes it for a signed number; 0 would mean its own default.
+    let unread = u32::try_from(stall_limit.as_millis()).unwrap_or(u32::MAX).clamp(1, i32::MAX.cast_unsigned());
+    let set = setsockopt(listener, KeepAlive, &true)
+        .and_then(|()| setsockopt(listener, TcpKeepIdle, &seconds(KEEPALIVE_IDLE)))
+        .and_then(|()| setsockopt(listener, TcpKeepInterval, &seconds(KEEPALIVE_INTERVAL)))
+        .and_then(|()| setsockopt(listener, TcpKeepCount, &KEEPALIVE_PROBES))
+        .and_then(|()| setsockopt(listener, TcpUserTimeout, &unread));
+    if let Err(error) = set {
+        tracing::warn!(%error, "clients that are gone without a word will not be noticed");
     }
 }

@@ -220,7 +220,9 @@ impl Table {
     pub fn put(&self, key: &ServiceKey, uid: &InstanceId, put: Put) -> Result<u64, PutError> {
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = now_ms();
-        let revision = *self.revision.borrow() + 1;
+        let before = *self.revision.borrow();
+        // Whoever watches looks for another one, so that it may begin anew; a snapshot could hold any.
+        let revision = before.wrapping_add(1);
         let listed = Listed { uid: uid.clone(), put };
         let counters = {
             let services = self.read();
@@ -228,7 +230,7 @@ impl Table {
             if let Some(stored) = stored {
                 judge(&stored.put, &listed.put)?;
                 if stored.put == listed.put {
-                    return Ok(revision - 1);
+                    return Ok(before);
                 }
             }
             stored.map(|entry| Arc::clone(&entry.counters))

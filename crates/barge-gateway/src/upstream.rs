@@ -23,6 +23,11 @@ use crate::table::Picked;
 /// How long a connection to an instance may take.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
+/// After so long without a word, a peer's machine is asked whether it is still there, so often, and so often again in vain.
+pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+pub(crate) const KEEPALIVE_PROBES: u32 = 4;
+
 /// Why an instance gave no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -47,6 +52,9 @@ impl Upstream {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_LIMIT));
+        connector.set_keepalive(Some(KEEPALIVE_IDLE));
+        connector.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+        connector.set_keepalive_retries(Some(KEEPALIVE_PROBES));
         let shared = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             // Shorter than the idle limits of common servers, so that a connection is seldom closed while it is being used.
@@ -91,6 +99,9 @@ impl Upstream {
         if error.is_connect() {
             return Err(Failure::Untold(format!("{who} took no connection")));
         }
+        if body.broken() {
+            return Err(Failure::Final(StatusCode::BAD_REQUEST, "the request's body is broken".to_owned()));
+        }
         if !body.untouched() {
             return Err(Failure::Final(StatusCode::BAD_GATEWAY, format!("{who} broke off")));
         }
@@ -110,7 +121,7 @@ impl Upstream {
         loop {
             match tokio::time::timeout_at(since + self.answer_limit, &mut answer).await {
                 Ok(output) => return Some(output),
-                Err(_) if body.moved() > since => since = body.moved(),
+                Err(_) if body.moved_at() > since => since = body.moved_at(),
                 Err(_) => return None,
             }
         }

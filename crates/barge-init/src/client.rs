@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::de::Error;
+
 use crate::files;
 use crate::socket::Request;
 use crate::status::Status;
@@ -73,7 +75,7 @@ impl Client {
                 return Ok(None);
             }
             if !line.trim().is_empty() {
-                return serde_json::from_str(&line).map(Some).map_err(ClientError::Answer);
+                return understand(&line).map(Some).map_err(ClientError::Answer);
             }
         }
     }
@@ -94,6 +96,12 @@ impl Client {
     pub fn handle(&self) -> Result<UnixStream, ClientError> {
         self.stream.get_ref().try_clone().map_err(ClientError::Talk)
     }
+}
+
+/// A status that names no instance is something else, such as an error in words.
+fn understand(line: &str) -> serde_json::Result<Status> {
+    let status: Status = serde_json::from_str(line)?;
+    if status.instance.is_empty() { Err(serde_json::Error::custom(line.trim())) } else { Ok(status) }
 }
 
 /// A socket's path may have 107 bytes (unix(7)); through the directory's descriptor it is short wherever the directory is.

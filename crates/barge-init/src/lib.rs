@@ -29,6 +29,7 @@ use std::process::ExitCode;
 pub use client::{Client, ClientError};
 pub use http::{Answer as HttpAnswer, get as http_get};
 pub use plan::{Plan, Probe};
+pub use processes::ProcessMark;
 pub use socket::{Request, StopRequest, TrafficCheck};
 pub use status::{Ending, Phase, ProbeRecord, Status, TimelineEntry};
 

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// How many lines are kept in memory.
 const TAIL_LINES: usize = 200;
@@ -13,6 +14,8 @@ const TAIL_LINES: usize = 200;
 const TAIL_LINE_BYTES: usize = 2000;
 /// How many rotated files are kept beside the current one.
 const ROTATED: u32 = 3;
+/// Between two tries to open a file that could not be opened: the disk was full, or no descriptor was left.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// The last lines of output.
 #[derive(Debug, Default)]
@@ -78,6 +81,8 @@ struct RotatedFile {
     path: PathBuf,
     limit: u64,
     file: Option<File>,
+    /// When it was opened, or could not be.
+    opened_at: Instant,
     written: u64,
     /// What was written last ends a line.
     ends_line: bool,
@@ -85,12 +90,14 @@ struct RotatedFile {
 
 impl RotatedFile {
     fn open(path: PathBuf, limit: u64) -> Self {
-        let mut this = Self { path, limit: limit.max(4096), file: None, written: 0, ends_line: true };
+        let limit = limit.max(4096);
+        let mut this = Self { path, limit, file: None, opened_at: Instant::now(), written: 0, ends_line: true };
         this.reopen();
         this
     }
 
     fn reopen(&mut self) {
+        self.opened_at = Instant::now();
         self.file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path).ok();
         self.written = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
     }
@@ -112,6 +119,9 @@ impl RotatedFile {
     fn append(&mut self, bytes: &[u8]) {
         let Some(last) = bytes.last() else { return };
         self.ends_line = *last == b'\n';
+        if self.file.is_none() && self.opened_at.elapsed() >= REOPEN_PAUSE {
+            self.reopen();
+        }
         if let Some(file) = &mut self.file
             && file.write_all(bytes).is_ok()
         {

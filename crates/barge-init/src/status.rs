@@ -4,13 +4,16 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::processes::ProcessMark;
 
 /// What the instance is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// The process runs and was not ready yet.
+    #[default]
     Starting,
     /// The readiness check passes.
     Ready,
@@ -54,7 +57,8 @@ impl Ending {
 }
 
 /// One readiness check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProbeRecord {
     /// When, in milliseconds since the Unix epoch.
     pub at: i64,
@@ -67,7 +71,8 @@ pub struct ProbeRecord {
 }
 
 /// One step in the instance's life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TimelineEntry {
     /// When, in milliseconds since the Unix epoch.
     pub at: i64,
@@ -76,21 +81,29 @@ pub struct TimelineEntry {
 }
 
 /// Everything that is known of the instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// An instance outlives upgrades of whoever reads this, so no line is unreadable for what it lacks, or says in words of a later version.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// The instance's id, from its plan.
     pub instance: String,
     /// What it is doing.
+    #[serde(deserialize_with = "understood")]
     pub phase: Phase,
     /// barge-init's own process id.
     pub init_pid: u32,
     /// The process's id, while it runs.
     pub pid: Option<i32>,
+    /// What the process is known by should barge-init be killed, while it runs.
+    #[serde(deserialize_with = "understood")]
+    pub process: Option<ProcessMark>,
     /// Where it answers, as `address:port`, once that is known.
     pub address: Option<String>,
     /// Whether it was ready at least once.
     pub was_ready: bool,
     /// How it ended, once it has.
+    #[serde(deserialize_with = "understood")]
     pub ending: Option<Ending>,
     /// Why it is held or not ready, in words.
     pub reason: Option<String>,
@@ -110,19 +123,7 @@ const TIMELINE_KEPT: usize = 60;
 impl Status {
     /// The status of an instance that is about to start.
     pub fn new(instance: String) -> Self {
-        Self {
-            instance,
-            phase: Phase::Starting,
-            init_pid: std::process::id(),
-            pid: None,
-            address: None,
-            was_ready: false,
-            ending: None,
-            reason: None,
-            probes: Vec::new(),
-            timeline: Vec::new(),
-            log_tail: Vec::new(),
-        }
+        Self { instance, init_pid: std::process::id(), ..Self::default() }
     }
 
     /// Adds a step to the timeline.
@@ -148,6 +149,12 @@ impl Status {
         }
         self.probes.push(ProbeRecord { at: now_ms(), ok, detail, times: 1 });
     }
+}
+
+/// What is said in words that this version does not know counts as not said.
+fn understood<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned + Default>(said: D) -> Result<T, D::Error> {
+    let said = serde_json::Value::deserialize(said)?;
+    Ok(serde_json::from_value(said).unwrap_or_default())
 }
 
 /// The wall clock in milliseconds since the Unix epoch.

@@ -19,6 +19,8 @@ use crate::{child, drain, files, log, probe, processes, status};
 
 /// From SIGTERM to SIGKILL, where a signal and not the engine asks for the stop.
 const SIGNAL_GRACE: Duration = Duration::from_secs(10);
+/// How long processes that were left behind are looked for and killed.
+const LEFTOVERS_LIMIT: Duration = Duration::from_secs(1);
 /// How long the log's reader may take to read what the process wrote last.
 const OUTPUT_LIMIT: Duration = Duration::from_millis(500);
 
@@ -81,6 +83,7 @@ impl Supervisor {
         self.deadline = Instant::now().checked_add(Duration::from_millis(self.plan.start_deadline_ms));
         self.update(|status| {
             status.pid = Some(started.pid.as_raw());
+            status.process = processes::mark(started.pid);
             status.note(format!("process {} runs", started.pid));
         });
         Ok(())
@@ -285,7 +288,7 @@ impl Supervisor {
         let asked = self.stopping.is_some();
         if asked || self.shared.lock().1.was_ready {
             self.update(|status| {
-                status.pid = None;
+                (status.pid, status.process) = (None, None);
                 status.ending = Some(ending);
             });
             self.finish(if asked { "stopped" } else { "the process ended after a good start" });
@@ -309,7 +312,7 @@ impl Supervisor {
         self.deadline = Instant::now().checked_add(Duration::from_millis(self.plan.hold_limit_ms));
         self.update(|status| {
             status.phase = Phase::Held;
-            status.pid = None;
+            (status.pid, status.process) = (None, None);
             status.ending = Some(ending);
             status.note(format!("start failed, held: {reason}"));
             status.reason = Some(reason);
@@ -366,14 +369,15 @@ fn note_probe(status: &mut Status, result: Result<(std::net::SocketAddr, String)
 /// As subreaper we are the parent of everything that was left behind, whatever group or session it moved to. What dies may leave
 /// children of its own, so this goes on until nobody is there, for at most a second: a process that hangs in the kernel stays.
 fn end_what_is_left() {
-    for _ in 0..500 {
+    let deadline = Instant::now() + LEFTOVERS_LIMIT;
+    loop {
         while let Ok(status) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
             if status == WaitStatus::StillAlive {
                 break;
             }
         }
         let left = processes::children();
-        if left.is_empty() {
+        if left.is_empty() || Instant::now() >= deadline {
             return;
         }
         for pid in left {

@@ -37,7 +37,7 @@ pub struct Registration {
     /// The generation of the call under way. Not stored: after a restart no call is under way.
     #[serde(skip)]
     pub in_flight: Option<u64>,
-    /// Failed calls in a row.
+    /// Calls in a row that the target did not take.
     #[serde(default)]
     pub failures: u32,
     /// No call before this time.
@@ -92,7 +92,7 @@ impl Registration {
             return false;
         }
         self.intent = Some(intent);
-        self.generation += 1;
+        self.generation = self.generation.saturating_add(1);
         self.failures = 0;
         self.retry_at = Timestamp::default();
         true
@@ -126,14 +126,21 @@ impl Registration {
                 self.acknowledged = Some((call.generation, call.state));
             }
             Answer::Older { stored, terminal } => {
-                self.generation = self.generation.max(stored) + 1;
+                self.generation = self.generation.max(stored).saturating_add(1);
                 self.acknowledged = None;
+                self.failures = self.failures.saturating_add(1);
+                // The first one brings its own cure. Where another follows, somebody else counts up as well: two that go on without
+                // a pause would keep each other busy for ever.
+                if self.failures > 1 {
+                    self.retry_at = now.plus(back_off(self.failures));
+                }
                 if terminal {
                     // The target will never take it back; ending it is all that is left, and that is already so there.
                     self.fenced = true;
                     self.intent = Some(Intent::Terminal);
                     self.generation = stored;
                     self.acknowledged = Some((stored, Intent::Terminal));
+                    self.failures = 0;
                 }
             }
             // Late: a later try of the same call has gone through.
@@ -194,15 +201,15 @@ pub struct Candidate {
 
 /// What each instance of one service wants, in the order given.
 ///
-/// Trust is asymmetric: an end is acted on at once; being not ready takes an instance offline only while more than half of the
-/// service stays online and ready, so that one sick dependency cannot empty a service (R6).
+/// Trust is asymmetric: an end is acted on at once; being not ready takes an instance offline only while at least half of the service
+/// stays online and ready, so that one sick dependency cannot empty a service (R6), and one of two that hangs gets no requests.
 pub fn wants(instances: &[Candidate]) -> Vec<Want> {
     let serving = instances.iter().filter(|instance| !instance.ending && instance.online).count();
     let healthy = instances
         .iter()
         .filter(|instance| !instance.ending && !instance.dead && instance.online && instance.ready)
         .count();
-    let sick_may_go = healthy > 0 && healthy * 2 > serving;
+    let sick_may_go = healthy > 0 && healthy * 2 >= serving;
     instances
         .iter()
         .map(|instance| match instance {

@@ -10,6 +10,7 @@ mod audit;
 mod journal;
 mod registrar;
 pub mod targets;
+mod vanished;
 
 pub use journal::JournalError;
 pub use registrar::{Registrar, RegistrarConfig, channel};

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::Look;
 use crate::journal::{Entry, Journal, JournalError};
 use crate::targets::RegistrationTarget;
+use crate::vanished::Vanished;
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -51,6 +52,7 @@ pub struct Registrar<T> {
     pub(crate) audits: JoinSet<Look>,
     /// Why the journal cannot be written, while it cannot.
     journal_trouble: Option<String>,
+    vanished: Vanished,
     alarm: Option<String>,
 }
 
@@ -70,6 +72,7 @@ impl<T: RegistrationTarget> Registrar<T> {
             under_way: HashMap::new(),
             audits: JoinSet::new(),
             journal_trouble: None,
+            vanished: Vanished::default(),
             alarm: None,
         })
     }
@@ -99,13 +102,18 @@ impl<T: RegistrationTarget> Registrar<T> {
                     }
                 }
                 Some(look) = self.audits.join_next() => if let Ok(look) = look { self.take_look(look) },
+                Some(()) = self.vanished.take_check() => {}
                 () = tokio::time::sleep(pause) => {}
-                _ = audit.tick() => self.start_audit(&list),
+                _ = audit.tick() => {
+                    self.start_audit(&list);
+                    self.vanished.start_checks(|id| self.entries.get(id).map(|entry| entry.address));
+                }
                 () = shutdown.cancelled() => break,
             }
         }
         self.calls.shutdown().await;
         self.audits.shutdown().await;
+        self.vanished.shutdown().await;
     }
 
     fn take_wants(&mut self, list: &WantedList) {
@@ -146,7 +154,7 @@ impl<T: RegistrationTarget> Registrar<T> {
             entry.address = address;
             if !changed {
                 // The target has the old address under the generation of before.
-                entry.registration.generation += 1;
+                entry.registration.generation = entry.registration.generation.saturating_add(1);
             }
         }
         if changed || moved.is_some() {
@@ -167,42 +175,43 @@ impl<T: RegistrationTarget> Registrar<T> {
         }
     }
 
-    /// Entries of instances that the engine does not list any more. A few may vanish; many at once are an error elsewhere (R4).
+    /// Entries of instances that the engine does not list any more. A few may vanish; many at once are an error elsewhere, or one of
+    /// somebody who has removed the engine's files, and each of those has to be proven (R4).
     fn forget_the_gone(&mut self, list: &WantedList) {
         let present: BTreeSet<&InstanceId> = list.values().flatten().map(|wanted| &wanted.id).collect();
-        let gone: Vec<InstanceId> = self
+        let gone: Vec<(InstanceId, bool)> = self
             .entries
             .iter()
             .filter(|(id, entry)| list.contains_key(&entry.key) && !present.contains(id))
-            .map(|(id, _)| id.clone())
+            .map(|(id, entry)| (id.clone(), entry.registration.intent == Some(Intent::Terminal)))
             .collect();
-        let unasked: Vec<&InstanceId> = gone
-            .iter()
-            .filter(|id| self.entries.get(*id).is_some_and(|e| e.registration.intent != Some(Intent::Terminal)))
-            .collect();
-        let before = self.alarm.take();
-        if unasked.len() > 1 && unasked.len() * 2 > self.entries.len() {
-            let alarm =
-                format!("{} of {} instances vanished at once; none is removed", unasked.len(), self.entries.len());
-            if before.as_ref() != Some(&alarm) {
-                tracing::error!("{alarm}");
-            }
-            self.alarm = Some(alarm);
-            return;
+        let unasked = gone.iter().filter(|(_, asked)| !asked).map(|(id, _)| id.clone());
+        let unasked: BTreeSet<InstanceId> = unasked.collect();
+        let many = unasked.len() > 1 && unasked.len() * 2 > self.entries.len();
+        self.vanished.update(&unasked, many);
+        let alarm = self.vanished.alarm(self.entries.len());
+        if let Some(alarm) = alarm.as_ref().filter(|alarm| self.alarm.as_ref() != Some(*alarm)) {
+            tracing::error!("{alarm}");
         }
-        for id in gone {
-            let Some(mut entry) = self.entries.get(&id).cloned() else { continue };
-            if entry.registration.want(Want::Be(Intent::Terminal)) {
-                self.store(&id, entry);
-            } else if entry.registration.terminal() && entry.registration.in_flight.is_none() {
-                match self.journal.remove(&id) {
-                    Ok(()) => {
-                        self.entries.remove(&id);
-                    }
-                    Err(error) => {
-                        tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "not forgotten")
-                    }
+        self.alarm = alarm;
+        for (id, _) in gone {
+            if self.vanished.may_go(&id) {
+                self.forget(&id);
+            }
+        }
+    }
+
+    /// Takes an instance back for good, and forgets it once the target has acknowledged that.
+    fn forget(&mut self, id: &InstanceId) {
+        let Some(mut entry) = self.entries.get(id).cloned() else { return };
+        if entry.registration.want(Want::Be(Intent::Terminal)) {
+            self.store(id, entry);
+        } else if entry.registration.terminal() && entry.registration.in_flight.is_none() {
+            match self.journal.remove(id) {
+                Ok(()) => {
+                    self.entries.remove(id);
                 }
+                Err(error) => tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "not forgotten"),
             }
         }
     }

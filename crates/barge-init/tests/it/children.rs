@@ -1,8 +1,9 @@
 //! What processes inherit, and what becomes of those that they leave behind.
 
-use barge_init::processes::{EXEC_MARK, INSTANCE_MARK, end_leftovers, end_marked_exec};
-use barge_init::{Phase, files};
-use nix::sys::signal::{SigSet, Signal};
+use barge_init::processes::{EXEC_MARK, INSTANCE_MARK, end_leftovers, end_leftovers_of, end_marked_exec};
+use barge_init::{Phase, Status, files};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::{Init, alive, at_once, children, eventually, ready, shell};
 
@@ -90,4 +91,59 @@ fn what_outlives_a_killed_barge_init_is_found_by_its_mark() {
     assert_eq!(end_marked_exec("somebody"), 1);
     beside.wait().unwrap();
     assert_eq!(init.file().unwrap().phase, Phase::Ready, "its last word stays in {}", files::STATUS);
+}
+
+/// A barge-init that was killed, whose processes have all lost their mark: its last status, and the ids of its process, one in the
+/// process's group, and one in a session of its own.
+fn unmarked_orphans() -> (Init, Status, [i32; 3]) {
+    let sleep = "env -i /bin/sleep";
+    let script = format!("{sleep} 1001 & echo $!; setsid {sleep} 1002 & echo $!; exec {sleep} 1003");
+    let plan = ready(shell(&script));
+    let init = Init::start(&plan);
+    let pid = init.wait_phase(Phase::Ready).pid.unwrap();
+    let others = eventually("two more processes", || {
+        let output = init.output();
+        let pids: Vec<i32> = output.lines().filter_map(|line| line.parse().ok()).collect();
+        <[i32; 2]>::try_from(pids).ok().filter(|_| output.ends_with('\n'))
+    });
+    let pids = [pid, others[0], others[1]];
+    for (pid, seconds) in pids.iter().zip(["1003", "1001", "1002"]) {
+        let command = || std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        eventually("the sleep itself", || (command() == format!("/bin/sleep\0{seconds}\0")).then_some(()));
+    }
+    init.signal(Signal::SIGKILL);
+    eventually("barge-init's end", || (!alive(init.pid())).then_some(()));
+    let status = init.file().unwrap();
+    assert_eq!(end_leftovers(&plan.instance), 0, "the mark finds none of them");
+    (init, status, pids)
+}
+
+#[test]
+fn what_has_lost_its_mark_is_found_by_the_id_and_the_time_of_its_start() {
+    let (_init, status, pids) = unmarked_orphans();
+    // Ids that were given to somebody else since.
+    let mut later = status.clone();
+    later.process.as_mut().unwrap().start_time += 1;
+    let mut rebooted = status.clone();
+    rebooted.process.as_mut().unwrap().boot = "another".to_owned();
+    let mut unknown = status.clone();
+    unknown.process = None;
+    for strangers in [later, rebooted, unknown] {
+        assert_eq!(end_leftovers_of(&strangers.instance, Some(&strangers)), 0, "{:?}", strangers.process);
+    }
+    assert!(pids.into_iter().all(alive));
+    assert_eq!(end_leftovers_of(&status.instance, Some(&status)), 3);
+    assert!(!pids.into_iter().any(alive), "they are gone when it answers");
+}
+
+#[test]
+fn a_group_whose_process_has_ended_as_well_is_found() {
+    let (_init, status, [pid, in_group, elsewhere]) = unmarked_orphans();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    eventually("the process's end", || (!alive(pid)).then_some(()));
+    assert_eq!(end_leftovers_of(&status.instance, Some(&status)), 1);
+    assert!(!alive(in_group));
+    // Nothing is left that could tell whose this one is.
+    assert!(alive(elsewhere));
+    kill(Pid::from_raw(elsewhere), Signal::SIGKILL).unwrap();
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use barge_init::{Phase, files};
 
-use crate::support::{Init, shell};
+use crate::support::{Init, ready, shell};
 
 /// The log's files, oldest first.
 fn log_files(directory: &Path) -> Vec<String> {
@@ -53,6 +53,19 @@ fn a_log_that_cannot_be_written_stops_nobody() {
     let command = std::process::Command::new(crate::support::PROGRAM);
     let init = Init::start_in(directory.path().to_owned(), directory, &plan, command);
     assert_eq!(init.wait_phase(Phase::Held).log_tail, ["said"]);
+}
+
+#[test]
+fn a_log_that_can_be_written_again_is() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let in_the_way = directory.path().join(files::LOG);
+    std::fs::create_dir(&in_the_way).unwrap();
+    let command = std::process::Command::new(crate::support::PROGRAM);
+    let plan = ready(shell("while :; do echo said; sleep 0.05; done"));
+    let init = Init::start_in(directory.path().to_owned(), directory, &plan, command);
+    init.wait_phase(Phase::Ready);
+    std::fs::remove_dir(in_the_way).unwrap();
+    init.wait_output("said\nsaid\n");
 }
 
 #[test]

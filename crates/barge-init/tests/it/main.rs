@@ -12,4 +12,5 @@ mod plan;
 mod readiness;
 mod refusals;
 mod socket;
+mod status;
 mod support;

@@ -191,7 +191,7 @@ impl Drop for Init {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        barge_init::processes::end_leftovers(&self.instance);
+        barge_init::processes::end_leftovers_of(&self.instance, self.file().as_ref());
     }
 }
 

@@ -21,5 +21,5 @@ pub use state::{
     Action, CandidateProgress, Decision, FailureReason, Finished, InstancePhase, InstanceSet, Observed,
     ObservedInstance, Outcome, Phase, RegistrarHealth, Role, RolloutSpec, RolloutStatus, Withdrawal,
 };
-pub use step::{HELD_LIMIT, step};
+pub use step::{HELD_LIMIT, STEP_INTERVAL, step};
 pub use waiting::WaitingOn;

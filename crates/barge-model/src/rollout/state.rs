@@ -82,9 +82,9 @@ pub enum Phase {
 pub struct CandidateProgress {
     /// Where it stands.
     pub phase: Phase,
-    /// Since when.
+    /// Since when; time in which nobody could observe it is left out.
     pub since: Timestamp,
-    /// When it last came nearer to its goal.
+    /// When it last came nearer to its goal; time in which nobody could observe it is left out.
     pub progress_at: Timestamp,
     /// The farthest it has come, in instances.
     pub progress: u32,
@@ -97,6 +97,11 @@ pub struct CandidateProgress {
     /// Registrations did not go through at the last step; the deadline counts anew once they do.
     #[serde(default)]
     pub frozen: bool,
+    /// When a step last looked at it, exact to [`STEP_INTERVAL`]; nothing where an earlier version has stored it.
+    ///
+    /// [`STEP_INTERVAL`]: super::STEP_INTERVAL
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stepped_at: Option<Timestamp>,
 }
 
 /// Why a release failed.
@@ -262,6 +267,8 @@ pub struct Decision {
     pub actions: Vec<Action>,
     /// What the rollout waits for.
     pub waiting_on: WaitingOn,
-    /// When to step again although nothing has happened.
+    /// When to step again although nothing has happened; while there is a candidate, within [`STEP_INTERVAL`].
+    ///
+    /// [`STEP_INTERVAL`]: super::STEP_INTERVAL
     pub wake_at: Option<Timestamp>,
 }

@@ -13,6 +13,10 @@ use crate::time::{Millis, Timestamp};
 /// How long the held instance of a failed release is kept.
 pub const HELD_LIMIT: Millis = Millis::from_secs(24 * 3600);
 
+/// While there is a candidate, a step comes at least so often, and each is noted that long after the one noted before it. So the
+/// note is never older than two of these, unless nobody was there to step.
+pub const STEP_INTERVAL: Millis = Millis::from_secs(60);
+
 /// How many ended releases the status remembers.
 const FINISHED_KEPT: usize = 50;
 
@@ -29,6 +33,7 @@ pub fn step(spec: &RolloutSpec, status: &RolloutStatus, observed: &Observed, now
     let bounds = sizes::apply(spec, &mut view.status, observed);
     view.let_go_of_held();
     view.drop_empty_sets();
+    view.note_step(status);
     let actions = actions::of(&view, bounds);
     let (waiting_on, wake_at) = (view.waiting_on(), view.wake_at());
     Decision { status: view.status, actions, waiting_on, wake_at }
@@ -232,6 +237,16 @@ impl View<'_> {
             {
                 set.held_since = None;
             }
+        }
+    }
+
+    /// Notes that somebody has looked. The status is stored whenever it differs, so this alone makes it differ now and then only.
+    fn note_step(&mut self, before: &RolloutStatus) {
+        let changed = self.status != *before;
+        let Some(progress) = &mut self.status.candidate else { return };
+        let noted = progress.stepped_at.is_some_and(|at| self.now.since(at) < STEP_INTERVAL);
+        if changed || !noted {
+            progress.stepped_at = Some(self.now);
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::state::{CandidateProgress, InstancePhase, Phase, RegistrarHealth, Role};
-use super::step::HELD_LIMIT;
+use super::step::{HELD_LIMIT, STEP_INTERVAL};
 use super::view::{View, count, plan_of};
 use crate::ids::ReleaseId;
 use crate::release::Release;
@@ -201,6 +201,8 @@ impl View<'_> {
             }
             _ => None,
         };
-        [held, candidate].into_iter().flatten().filter(|at| *at > self.now).min()
+        // Whoever does not look does not observe.
+        let look = self.status.candidate.as_ref().map(|_| self.now.plus(STEP_INTERVAL));
+        [held, candidate, look].into_iter().flatten().filter(|at| *at > self.now).min()
     }
 }

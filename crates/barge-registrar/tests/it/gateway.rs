@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use barge_gateway::{Put, Table};
-use barge_model::registration::Intent;
-use barge_registrar::GatewayTarget;
+use barge_model::registration::{Answer, Call, Intent};
+use barge_registrar::{GatewayTarget, RegistrationTarget};
 use tempfile::TempDir;
 
 use crate::support::{Bench, dead, ending, id, key, ready};
@@ -77,4 +77,26 @@ async fn a_gateway_that_started_empty_is_filled_again() {
     bench.restart().await;
     bench.eventually("the instance", || state(&empty, 1) == Some(Intent::Online)).await;
     bench.wait_online(1).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_nobody_but_the_registration() {
+    let directory = TempDir::new().unwrap();
+    // Whoever opens a pipe to write waits until somebody opens it to read: the snapshot's writer, on a disk that hangs.
+    let pipe = directory.path().join("gateway.json.new");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (others, told) = std::sync::mpsc::channel();
+    let disk = std::thread::spawn(move || {
+        let went_on = told.recv_timeout(std::time::Duration::from_secs(10)).is_ok();
+        drop(std::fs::File::open(pipe).unwrap());
+        went_on
+    });
+    let target = GatewayTarget::new(Arc::new(Table::open(directory.path().join("gateway.json")).unwrap()));
+    let (key, id, address) = (key(), id(1), ready(1).address.unwrap());
+    let call = Call { generation: 1, state: Intent::Online };
+    let other = async { others.send(()).is_ok() };
+    let (answer, _) = tokio::join!(target.put(&key, &id, address, call), other);
+    assert!(disk.join().unwrap(), "this thread had nothing else to do than to wait for the disk");
+    assert_eq!(answer, Answer::Failed, "a pipe keeps nothing");
+    assert_eq!(target.put(&key, &id, address, call).await, Answer::Applied);
 }

@@ -1,6 +1,11 @@
 //! Instances that the engine does not list any more (R4).
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use barge_model::registration::Intent::{Online, Terminal};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::support::{Bench, key, ready};
 
@@ -60,4 +65,43 @@ async fn a_service_that_is_not_listed_is_not_complete_and_says_nothing() {
     for number in 1..=4 {
         assert_eq!(bench.target.calls(number), [Online]);
     }
+}
+
+/// An address that takes connections until its task is ended.
+async fn listening() -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (address, tokio::spawn(async move { while listener.accept().await.is_ok() {} }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_that_vanished_those_go_whose_addresses_refuse_connections() {
+    let (address, serving) = listening().await;
+    let mut bench = Bench::fake();
+    // Nobody listens on the ports of the others.
+    let mut alive = ready(4);
+    alive.address = Some(address);
+    bench.want([ready(1), ready(2), ready(3), alive]);
+    for number in 1..=4 {
+        bench.wait_online(number).await;
+    }
+    bench.want([]);
+    bench.wait_unhealthy("4 of 4 instances vanished at once").await;
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    for number in 1..=4 {
+        assert_eq!(bench.target.state(number), Some(Online), "{number}: a few refused connections prove nothing");
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    for number in 1..=3 {
+        bench.wait_target(number, Terminal).await;
+    }
+    bench.wait_unhealthy("1 of 1 instances vanished at once").await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(bench.target.state(4), Some(Online), "one that takes connections serves, however few are left");
+    // Somebody does what the alarm says.
+    serving.abort();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    bench.wait_target(4, Terminal).await;
+    bench.wait_healthy().await;
+    bench.check();
 }

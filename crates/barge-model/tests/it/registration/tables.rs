@@ -76,6 +76,34 @@ fn a_target_that_holds_a_later_generation_is_overtaken() {
 }
 
 #[test]
+fn two_that_overtake_each_other_do_so_ever_more_slowly() {
+    let mut registration = Registration::default();
+    registration.want(Want::Be(Intent::Online));
+    let mut now = NOW;
+    for (stored, wait) in [(7, 0), (20, 200), (40, 400), (60, 800)] {
+        let call = registration.next_call(now).unwrap();
+        assert!(call.generation < stored);
+        registration.answered(call, Answer::Older { stored, terminal: false }, now);
+        let before = Timestamp::from_millis(now.as_millis() + wait - 1);
+        assert!(wait == 0 || registration.next_call(before).is_none(), "{stored}");
+        now = now.plus(Millis(wait.cast_unsigned()));
+    }
+    let call = registration.next_call(now).unwrap();
+    assert_eq!(call, Call { generation: 61, state: Intent::Online });
+    registration.answered(call, Answer::Applied, now);
+    assert!(registration.online() && registration.failures == 0);
+}
+
+#[test]
+fn no_generation_is_too_high_to_be_told() {
+    let mut registration = online();
+    let call = Call { generation: 1, state: Intent::Online };
+    assert!(registration.answered(call, Answer::Older { stored: u64::MAX, terminal: false }, NOW));
+    assert!(registration.want(Want::Be(Intent::Offline)));
+    assert_eq!(registration.generation, u64::MAX);
+}
+
+#[test]
 fn a_tombstone_at_the_target_is_final() {
     let mut registration = Registration::default();
     registration.want(Want::Be(Intent::Online));

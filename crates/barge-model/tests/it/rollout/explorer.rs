@@ -356,6 +356,8 @@ fn canonical_status(status: &RolloutStatus) -> RolloutStatus {
     if let Some(candidate) = &mut status.candidate {
         let watched = candidate.phase == Phase::Gate && !candidate.observed.is_empty();
         candidate.observed = if watched { vec![(instance_id(WATCHED), 0)] } else { Vec::new() };
+        // In these worlds nobody sleeps: steps follow each other closely (`observation` is about those that do not).
+        candidate.stepped_at = Some(START);
     }
     status
 }

@@ -6,6 +6,7 @@ mod fixtures;
 mod judge;
 mod model_check;
 mod mutants;
+mod observation;
 mod plan;
 mod random;
 mod run;

@@ -233,6 +233,17 @@ fn i8_a_former_leader_without_a_fence_is_found() {
 }
 
 #[test]
+fn a_machine_that_does_not_notice_that_nobody_looked_is_found() {
+    fn mutant(spec: &RolloutSpec, status: &RolloutStatus, observed: &Observed, now: Timestamp) -> Decision {
+        let mut status = status.clone();
+        status.candidate.iter_mut().for_each(|candidate| candidate.stepped_at = None);
+        step(spec, &status, observed, now)
+    }
+    let found = super::observation::find(mutant, 1000).unwrap_err();
+    assert!(found.contains(" after "), "{found}");
+}
+
+#[test]
 fn r5_a_release_that_goes_on_while_the_registrar_is_down_is_found() {
     fn mutant(spec: &RolloutSpec, status: &RolloutStatus, observed: &Observed, now: Timestamp) -> Decision {
         let observed = Observed { registrar: RegistrarHealth::Healthy, ..observed.clone() };

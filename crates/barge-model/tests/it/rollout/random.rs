@@ -323,6 +323,7 @@ fn shifted(status: &RolloutStatus, by: Millis) -> RolloutStatus {
     if let Some(candidate) = &mut status.candidate {
         candidate.since = candidate.since.plus(by);
         candidate.progress_at = candidate.progress_at.plus(by);
+        candidate.stepped_at = candidate.stepped_at.map(|at| at.plus(by));
         if let Some(approval) = &mut candidate.approval {
             approval.at = START;
         }

@@ -1,0 +1,117 @@
+//! Instances that vanished from the engine's list many at once (R4). Nobody knows whether they are gone or the list is wrong, so each
+//! of them stays until its address has refused connections for a while: nothing serves there then, and nobody loses anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use barge_model::InstanceId;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// So many refused connections in a row, and over so long, prove that nothing serves at an address.
+const REFUSALS: u32 = 3;
+const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// No address is asked more often than this.
+const PAUSE: Duration = Duration::from_secs(5);
+/// An address that says nothing for so long does not refuse.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// What the address of one instance has refused so far, without an exception in between.
+#[derive(Debug, Default)]
+struct Refused {
+    count: u32,
+    since: Option<Instant>,
+}
+
+impl Refused {
+    fn note(&mut self, refused: bool) {
+        if refused {
+            self.count = self.count.saturating_add(1);
+            self.since.get_or_insert_with(Instant::now);
+        } else {
+            *self = Self::default();
+        }
+    }
+
+    fn proves_its_end(&self) -> bool {
+        self.count >= REFUSALS && self.since.is_some_and(|since| since.elapsed() >= REFUSED_FOR)
+    }
+}
+
+/// The instances in doubt.
+#[derive(Debug, Default)]
+pub(crate) struct Vanished {
+    instances: BTreeMap<InstanceId, Refused>,
+    /// Which address was asked, and whether it refused.
+    checks: JoinSet<(InstanceId, bool)>,
+    checked_at: Option<Instant>,
+}
+
+impl Vanished {
+    /// Takes in which instances are missing now, and whether those are too `many` to be believed. One that is in doubt stays so for
+    /// as long as it is missing, however few are left of the others.
+    pub(crate) fn update(&mut self, missing: &BTreeSet<InstanceId>, many: bool) {
+        self.instances.retain(|id, _| missing.contains(id));
+        if many {
+            for id in missing {
+                self.instances.entry(id.clone()).or_default();
+            }
+        }
+    }
+
+    /// Whether the end of a missing instance is beyond doubt.
+    pub(crate) fn may_go(&self, id: &InstanceId) -> bool {
+        self.instances.get(id).is_none_or(Refused::proves_its_end)
+    }
+
+    /// What people have to know, and do, while instances are in doubt.
+    pub(crate) fn alarm(&self, known: usize) -> Option<String> {
+        let count = self.instances.len();
+        (count > 0).then(|| {
+            format!(
+                "{count} of {known} instances vanished at once; each is removed once its address has refused connections for {} s, so \
+                 end the processes that should go",
+                REFUSED_FOR.as_secs()
+            )
+        })
+    }
+
+    /// Begins to ask every address, unless that was done a moment ago, or the last questions are not answered yet.
+    pub(crate) fn start_checks(&mut self, address: impl Fn(&InstanceId) -> Option<SocketAddr>) {
+        let lately = self.checked_at.is_some_and(|at| at.elapsed() < PAUSE);
+        if self.instances.is_empty() || lately || !self.checks.is_empty() {
+            return;
+        }
+        self.checked_at = Some(Instant::now());
+        for id in self.instances.keys() {
+            if let Some(address) = address(id) {
+                let id = id.clone();
+                self.checks.spawn(async move { (id, refuses(address).await) });
+            }
+        }
+    }
+
+    /// Waits for the next answer and takes it in; nothing where no question is open.
+    pub(crate) async fn take_check(&mut self) -> Option<()> {
+        // A question that broke is one without an answer.
+        if let Ok((id, refused)) = self.checks.join_next().await?
+            && let Some(known) = self.instances.get_mut(&id)
+        {
+            known.note(refused);
+        }
+        Some(())
+    }
+
+    /// Ends what is under way.
+    pub(crate) async fn shutdown(&mut self) {
+        self.checks.shutdown().await;
+    }
+}
+
+async fn refuses(address: SocketAddr) -> bool {
+    let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await;
+    matches!(connected, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
+}
