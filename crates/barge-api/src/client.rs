@@ -4,14 +4,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use barge_model::{EnvironmentName, InstanceId, ReleaseId, ServiceName};
-use futures_util::{SinkExt, Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
+use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 
 use crate::exec::ExecOpen;
-use crate::exec_connection::ExecConnection;
+use crate::exec_connection::{self, ExecConnection};
 use crate::problem::Problem;
 use crate::types::{
     AbortRequest, ApprovalRequest, EnvironmentList, NewRelease, ReleaseList, ReleaseView, RestartRequest,
@@ -57,8 +57,10 @@ pub enum ApiError {
 /// A stream of a service's status, one item after each change.
 pub type StatusStream = Pin<Box<dyn Stream<Item = Result<ServiceStatus, ApiError>> + Send>>;
 
-/// How long a call may take that is answered at once.
-const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// How long a call may take that is answered at once: longer than the server's own 30 s, so that its answer is the one that is told.
+const CALL_LIMIT: Duration = Duration::from_secs(35);
+/// How long opening a terminal may take, until the server knows what to run.
+const EXEC_LIMIT: Duration = Duration::from_secs(10);
 /// A stream says something at least so often.
 const STREAM_SILENCE: Duration = Duration::from_secs(60);
 
@@ -302,10 +304,9 @@ impl Client {
         if let Ok(value) = format!("Bearer {}", self.token).parse() {
             request.headers_mut().insert(http::header::AUTHORIZATION, value);
         }
-        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.map_err(fail)?;
         let text = serde_json::to_string(open).map_err(|error| ApiError::Answer("exec".to_owned(), error))?;
-        socket.send(Message::text(text)).await.map_err(fail)?;
-        Ok(ExecConnection::new(socket))
+        let opened = exec_connection::open(request, text, EXEC_LIMIT).await;
+        opened.ok_or(ApiError::Silent(EXEC_LIMIT))?.map_err(fail)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -4,13 +4,27 @@ use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::client::ApiError;
 use crate::exec::ExecFrame;
 
-pub(crate) type ExecSocket =
-    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+type ExecSocket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+/// Connects and says what to run; `None` when the server has not taken it within `limit`.
+pub(crate) async fn open(
+    request: Request,
+    open: String,
+    limit: Duration,
+) -> Option<Result<ExecConnection, tungstenite::Error>> {
+    let connect = async {
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await?;
+        socket.send(Message::text(open)).await?;
+        Ok::<_, tungstenite::Error>(ExecConnection { socket })
+    };
+    tokio::time::timeout(limit, connect).await.ok()
+}
 
 fn exec_error(error: tungstenite::Error) -> ApiError {
     ApiError::Exec(Box::new(error))
@@ -23,10 +37,6 @@ pub struct ExecConnection {
 }
 
 impl ExecConnection {
-    pub(crate) fn new(socket: ExecSocket) -> Self {
-        Self { socket }
-    }
-
     /// Sends a frame.
     ///
     /// # Errors
@@ -120,5 +130,20 @@ async fn next_frame(socket: &mut ExecSocket) -> Result<Option<ExecFrame>, ApiErr
             Received::End => return Ok(None),
             Received::Other => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_takes_the_connection_and_says_nothing_is_not_waited_for() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let request = format!("ws://{}/", silent.local_addr().unwrap()).into_client_request().unwrap();
+        let opened = open(request, "{}".to_owned(), Duration::from_millis(20)).await;
+        assert!(opened.is_none(), "{opened:?}");
     }
 }

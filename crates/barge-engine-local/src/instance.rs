@@ -44,7 +44,7 @@ pub(crate) enum News {
     /// barge-init is there and says nothing.
     Silent { id: InstanceId, run: u64 },
     /// barge-init is gone.
-    Gone { id: InstanceId, run: u64, gone: Gone },
+    Gone { id: InstanceId, run: u64, gone: Box<Gone> },
 }
 
 /// What is known of a barge-init that is gone.
@@ -125,7 +125,7 @@ pub(crate) async fn watch(
     };
     let gone = look_back(directory, id.clone(), ended).await;
     // The service's task ends before its watches; then nobody is left to be told.
-    let _ = news.send(News::Gone { id, run, gone }).await;
+    let _ = news.send(News::Gone { id, run, gone: Box::new(gone) }).await;
 }
 
 /// Whether a barge-init has the directory: it holds the lock for as long as it lives.
@@ -202,7 +202,7 @@ async fn look_back(directory: PathBuf, id: InstanceId, ended: Option<std::proces
     let looked = tokio::task::spawn_blocking(move || {
         let last = last_status(&directory, &id);
         if last.as_ref().is_none_or(|last| last.phase != Phase::Ended) {
-            let count = processes::end_leftovers(id.as_str());
+            let count = processes::end_leftovers_of(id.as_str(), last.as_ref());
             if count > 0 {
                 tracing::warn!(instance = %id, count, "its barge-init was killed; ended what it had left behind");
             }

@@ -18,4 +18,4 @@ pub mod unpack;
 
 pub use build::{BuildError, build};
 pub use image::{Blob, Image};
-pub use registry::{Client, Credentials, Reference, RegistryError};
+pub use registry::{Client, Credentials, Limits, Reference, RegistryError};

@@ -94,13 +94,15 @@ pub fn end_marked_exec(value: &str) -> usize {
 /// many processes that were.
 pub fn end_execs_of(ours: impl Fn(&str) -> bool) -> usize {
     let (mark, theirs) = (format!("{INSTANCE_MARK}="), format!("{EXEC_MARK}="));
-    kill_all(|environment| {
-        let of_ours = |variable: &[u8]| {
-            variable.strip_prefix(mark.as_bytes()).and_then(|id| std::str::from_utf8(id).ok()).is_some_and(&ours)
-        };
-        variables(environment).any(|variable| variable.starts_with(theirs.as_bytes()))
-            && variables(environment).any(of_ours)
-    })
+    let of_ours = |variable: &[u8]| {
+        variable.strip_prefix(mark.as_bytes()).and_then(|id| std::str::from_utf8(id).ok()).is_some_and(&ours)
+    };
+    let marked = |stat: &&Stat| {
+        let environment = environment(stat.pid).unwrap_or_default();
+        variables(&environment).any(|variable| variable.starts_with(theirs.as_bytes()))
+            && variables(&environment).any(of_ours)
+    };
+    kill_all(|there| there.iter().filter(marked).map(|stat| stat.pid).collect())
 }
 
 /// The processes whose parent we are, those that were left to us included.

@@ -1,5 +1,7 @@
 //! A release: an immutable record of what is to run, and the approval that lets it go on.
 
+use std::net::Ipv6Addr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Digest, ReleaseId};
@@ -64,4 +66,58 @@ impl Approval {
     pub fn covers(&self, release: &Release) -> bool {
         self.release == release.id && self.digest == release.digest
     }
+}
+
+/// The longest name of an image, in bytes.
+const MAX_IMAGE: usize = 512;
+/// The longest path of a repository, in bytes.
+const MAX_REPOSITORY: usize = 255;
+
+/// Why a text does not name an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "image must be a registry and a repository in lower case, without a tag or digest, such as 127.0.0.1:7401/greeter"
+)]
+pub struct InvalidImage;
+
+/// Checks that `image` names a registry and a repository there (distribution specification, "Pulling manifests"). Which version of it
+/// runs, the release's digest says.
+///
+/// # Errors
+/// It names none that any engine could pull from.
+pub fn check_image(image: &str) -> Result<(), InvalidImage> {
+    let (registry, repository) = image.split_once('/').ok_or(InvalidImage)?;
+    let fits = image.len() <= MAX_IMAGE
+        && is_registry(registry)
+        && repository.len() <= MAX_REPOSITORY
+        && repository.split('/').all(is_component);
+    if fits { Ok(()) } else { Err(InvalidImage) }
+}
+
+/// A host, maybe with a port. A single word without a dot would be a part of the path for everybody who pulls.
+fn is_registry(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let is_port =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    if !port.is_none_or(is_port) {
+        return false;
+    }
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
+    let is_label = |label: &str| {
+        let inside = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        inside && !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
+    };
+    (port.is_some() || host.contains('.') || host == "localhost") && host.split('.').all(is_label)
+}
+
+/// Letters and digits, between them `.`, `_`, `__` or any number of `-`.
+fn is_component(text: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_separator = |part: &str| matches!(part, "." | "_" | "__") || part.bytes().all(|b| b == b'-');
+    text.starts_with(is_letter) && text.ends_with(is_letter) && text.split(is_letter).all(is_separator)
 }

@@ -1,11 +1,16 @@
 //! Garbage collection: removes blobs that no manifest names, and uploads that nobody finished.
+//!
+//! What goes is decided, and loses its name, while nobody may join names to blobs; the bytes are removed afterwards, so that requests wait
+//! for the decision alone. Whatever cannot be read ends the collection: it might name a blob.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::disk::{io, remove, remove_if_there, sync_directory};
 use crate::error::StorageError;
-use crate::storage::{Storage, io};
+use crate::storage::Storage;
 
 /// What a collection removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,48 +29,75 @@ impl Storage {
     /// Removes untagged manifests whose digest is not in `keep` (those that releases still name), then what nothing names.
     /// Nothing younger than `grace` is touched: a push that is under way has not named its blobs yet.
     ///
+    /// This waits for the disk, so it has no place on a thread that serves requests.
+    ///
     /// # Errors
-    /// A directory cannot be read or a file not be removed.
+    /// A file or directory cannot be read or not be removed.
     pub fn collect(&self, keep: &BTreeSet<String>, grace: Duration) -> Result<Collected, StorageError> {
-        let _collecting = self.collecting();
+        // One at a time: two would remove each other's trash.
+        let _tidying = self.tidying();
         let mut collected = Collected::default();
-        let mut named: BTreeSet<String> = BTreeSet::new();
-        let mut repositories = Vec::new();
-        find_repositories(&self.root().join("repositories"), &mut repositories)?;
-        for repository in &repositories {
-            collected.manifests += self.collect_manifests(repository, keep, grace, &mut named)?;
+        {
+            let _collecting = self.collecting();
+            self.take_names_away(keep, grace, &mut collected)?;
         }
-        for blob in list(&self.root().join("blobs"))? {
-            let name = file_name(&blob);
-            if !named.contains(&name) && !young(&blob, grace) {
-                collected.bytes += self.remove_counted(&blob)?;
-                collected.blobs += 1;
-                for repository in &repositories {
-                    // Not every repository has every blob.
-                    let _ = std::fs::remove_file(repository.join("layers").join(&name));
-                }
-            }
-        }
-        for upload in list(&self.root().join("uploads"))? {
-            if !young(&upload, grace) {
-                self.remove_counted(&upload)?;
-                collected.uploads += 1;
-            }
-        }
+        self.empty_trash()?;
+        self.collect_uploads(grace, &mut collected)?;
         Ok(collected)
     }
 
-    /// Removes what a repository does not need of its manifests, and adds what the others name to `named`.
-    fn collect_manifests(
+    /// Takes manifests from their repositories and moves blobs to the trash, once it is decided of all of them.
+    fn take_names_away(
+        &self,
+        keep: &BTreeSet<String>,
+        grace: Duration,
+        collected: &mut Collected,
+    ) -> Result<(), StorageError> {
+        let mut repositories = Vec::new();
+        find_repositories(&self.root().join("repositories"), &mut repositories)?;
+        let mut named = BTreeSet::new();
+        let mut manifests = Vec::new();
+        for repository in &repositories {
+            manifests.extend(self.unneeded_manifests(repository, keep, grace, &mut named)?);
+        }
+        let mut blobs = list(&self.root().join("blobs"))?;
+        blobs.retain(|blob| !named.contains(&file_name(blob)) && !young(blob, grace));
+
+        for manifest in &manifests {
+            remove(manifest)?;
+        }
+        collected.manifests = manifests.len();
+        // On disk before any blob goes: a manifest that comes back without its layers would count as pushed.
+        for directory in manifests.iter().filter_map(|manifest| manifest.parent()).collect::<BTreeSet<_>>() {
+            sync_directory(directory)?;
+        }
+        for blob in &blobs {
+            let name = file_name(blob);
+            for repository in &repositories {
+                remove_if_there(&repository.join("layers").join(&name))?;
+            }
+            let size = std::fs::metadata(blob).map_err(io("read", blob))?.len();
+            std::fs::rename(blob, self.trash().join(&name)).map_err(io("remove", blob))?;
+            collected.blobs += 1;
+            collected.bytes += size;
+        }
+        Ok(())
+    }
+
+    /// The manifests that a repository does not need; what the others name is added to `named`.
+    fn unneeded_manifests(
         &self,
         repository: &Path,
         keep: &BTreeSet<String>,
         grace: Duration,
         named: &mut BTreeSet<String>,
-    ) -> Result<usize, StorageError> {
+    ) -> Result<Vec<PathBuf>, StorageError> {
         let mut wanted = BTreeSet::new();
         for tag in list(&repository.join("tags"))? {
-            // A tag that cannot be read stops the collection: its image would be removed.
+            // What begins with a dot is left from a write that never ended.
+            if file_name(&tag).starts_with('.') {
+                continue;
+            }
             wanted.insert(std::fs::read_to_string(&tag).map_err(io("read", &tag))?);
         }
         let mut rest = Vec::new();
@@ -77,7 +109,7 @@ impl Storage {
         }
         // An index names manifests, which name blobs.
         while let Some(hex) = needed.pop() {
-            for name in names(&self.blob_path(&hex)) {
+            for name in names(&self.blob_path(&hex))? {
                 if let Some(at) = rest.iter().position(|manifest| file_name(manifest) == name) {
                     rest.swap_remove(at);
                     needed.push(name.clone());
@@ -86,23 +118,43 @@ impl Storage {
             }
             named.insert(hex);
         }
-        for manifest in &rest {
-            std::fs::remove_file(manifest).map_err(io("remove", manifest))?;
-        }
-        Ok(rest.len())
+        Ok(rest)
     }
 
-    fn remove_counted(&self, path: &Path) -> Result<u64, StorageError> {
-        let size = std::fs::metadata(path).map(|meta| meta.len()).unwrap_or_default();
-        std::fs::remove_file(path).map_err(io("remove", path))?;
+    /// Removes what lost its name, now or in a collection that was interrupted.
+    fn empty_trash(&self) -> Result<(), StorageError> {
+        for path in list(&self.trash())? {
+            self.remove_counted(&path)?;
+        }
+        Ok(())
+    }
+
+    fn collect_uploads(&self, grace: Duration, collected: &mut Collected) -> Result<(), StorageError> {
+        for upload in list(&self.root().join("uploads"))? {
+            if young(&upload, grace) {
+                continue;
+            }
+            // One that a request works on is not given up, however long ago its last piece came.
+            let Some(_claim) = self.busy().claim(&upload) else { continue };
+            if !young(&upload, grace) {
+                self.remove_counted(&upload)?;
+                collected.uploads += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_counted(&self, path: &Path) -> Result<(), StorageError> {
+        let size = std::fs::metadata(path).map_err(io("read", path))?.len();
+        remove(path)?;
         self.space().give_back(size);
-        Ok(size)
+        Ok(())
     }
 }
 
-/// The bytes of all blobs and uploads.
+/// The bytes of all blobs and uploads, and of what a collection has not come to remove.
 pub(crate) fn size_on_disk(root: &Path) -> u64 {
-    ["blobs", "uploads"]
+    ["blobs", "uploads", "trash"]
         .iter()
         .filter_map(|part| std::fs::read_dir(root.join(part)).ok())
         .flatten()
@@ -111,38 +163,43 @@ pub(crate) fn size_on_disk(root: &Path) -> u64 {
         .sum()
 }
 
-fn find_repositories(directory: &Path, found: &mut Vec<std::path::PathBuf>) -> Result<(), StorageError> {
+fn find_repositories(directory: &Path, found: &mut Vec<PathBuf>) -> Result<(), StorageError> {
     for path in list(directory)? {
         if path.ends_with("_barge") {
             found.push(path);
-        } else if path.is_dir() {
+        } else if std::fs::metadata(&path).map_err(io("read", &path))?.is_dir() {
             find_repositories(&path, found)?;
         }
     }
     Ok(())
 }
 
-fn list(directory: &Path) -> Result<Vec<std::path::PathBuf>, StorageError> {
-    match std::fs::read_dir(directory) {
-        Ok(entries) => Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(io("list", directory)(error)),
-    }
+/// What a directory holds; nothing where there is none.
+fn list(directory: &Path) -> Result<Vec<PathBuf>, StorageError> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(io("list", directory))?,
+    };
+    entries.map(|entry| entry.map(|entry| entry.path()).map_err(io("list", directory))).collect()
 }
 
 fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+/// Whether a file is younger than `grace`; one of which that cannot be said is.
 fn young(path: &Path, grace: Duration) -> bool {
     let modified = std::fs::metadata(path).and_then(|meta| meta.modified());
-    modified.is_ok_and(|at| SystemTime::now().duration_since(at).unwrap_or_default() < grace)
+    modified.map_or(true, |at| SystemTime::now().duration_since(at).unwrap_or_default() < grace)
 }
 
-/// Every digest that a manifest mentions, without `sha256:`.
-fn names(manifest: &Path) -> Vec<String> {
-    let Ok(bytes) = std::fs::read(manifest) else { return Vec::new() };
+/// Every digest that a manifest mentions, without `sha256:`; none where the manifest's own blob is gone.
+fn names(manifest: &Path) -> Result<Vec<String>, StorageError> {
+    let bytes = match std::fs::read(manifest) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        bytes => bytes.map_err(io("read", manifest))?,
+    };
     // Searched as text: whatever kind of manifest it is, what it may need is kept.
     let text = String::from_utf8_lossy(&bytes);
-    text.split("sha256:").skip(1).filter_map(|rest| rest.get(..64)).map(str::to_owned).collect()
+    Ok(text.split("sha256:").skip(1).filter_map(|rest| rest.get(..64)).map(str::to_owned).collect())
 }

@@ -1,5 +1,6 @@
 //! Errors of the storage, and how they read as errors of the distribution specification.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use axum::Json;
@@ -51,6 +52,12 @@ pub enum StorageError {
     /// A manifest that cannot be used.
     #[error("the manifest is not valid: {0}")]
     ManifestInvalid(String),
+    /// A manifest that is larger than any should be.
+    #[error("the manifest is too large: at most {limit} bytes are taken")]
+    ManifestTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// The pieces of an upload do not follow each other.
     #[error("the upload has {have} bytes; a piece that starts at {start} does not follow")]
     Range {
@@ -68,13 +75,26 @@ pub enum StorageError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The work ended before it was done: the program stops.
+    #[error("the work was interrupted")]
+    Interrupted,
 }
 
+/// What is said of a disk without room, to clients and in the log.
+const DISK_FULL: &str = "the registry's disk is full";
+
 impl StorageError {
+    /// Whether the disk had no room. Asking again changes nothing then.
+    fn is_disk_full(&self) -> bool {
+        let StorageError::Io { source, .. } = self else { return false };
+        matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+    }
+
     /// Status and code (distribution specification, "Error codes").
     fn code(&self) -> (StatusCode, &'static str) {
         match self {
-            StorageError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
+            StorageError::Io { .. } if self.is_disk_full() => (StatusCode::INSUFFICIENT_STORAGE, "DENIED"),
+            StorageError::Io { .. } | StorageError::Interrupted => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
             StorageError::BlobUnknown(_) => (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"),
             StorageError::ManifestUnknown(_) => (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"),
             StorageError::UploadUnknown(_) => (StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
@@ -84,6 +104,7 @@ impl StorageError {
             StorageError::InvalidName(_) => (StatusCode::BAD_REQUEST, "NAME_INVALID"),
             StorageError::InvalidDigest(_) => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
             StorageError::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
+            StorageError::ManifestTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID"),
             StorageError::Range { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID"),
             StorageError::Broken(_) => (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
             StorageError::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "DENIED"),
@@ -95,13 +116,22 @@ impl IntoResponse for StorageError {
     fn into_response(self) -> Response {
         let (status, code) = self.code();
         let message = match &self {
+            StorageError::Io { .. } if self.is_disk_full() => {
+                tracing::error!(error = %self, "{DISK_FULL}");
+                DISK_FULL.to_owned()
+            }
             StorageError::Io { source, .. } => {
                 tracing::error!(error = %self, cause = %source, "the registry's storage failed");
                 "the registry could not store or read this".to_owned()
             }
             other => other.to_string(),
         };
-        let body = serde_json::json!({ "errors": [{ "code": code, "message": message }] });
-        (status, Json(body)).into_response()
+        answer(status, code, &message)
     }
+}
+
+/// An error as clients know them.
+pub(crate) fn answer(status: StatusCode, code: &str, message: &str) -> Response {
+    let body = serde_json::json!({ "errors": [{ "code": code, "message": message }] });
+    (status, Json(body)).into_response()
 }

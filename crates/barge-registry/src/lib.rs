@@ -2,9 +2,11 @@
 //!
 //! `routes` speaks HTTP, [`Storage`] keeps blobs and manifests on disk, verified by digest, `collect` removes what no tag and no
 //! caller needs. No crate on crates.io offers this as a library in good keeping, so it is written here; it leaves out the referrers
-//! API, cross-repository permissions and replication.
+//! API, permissions (it asks its embedder, see [`Access`]) and replication.
 
+mod access;
 mod collect;
+mod disk;
 mod error;
 mod name;
 mod routes;
@@ -12,7 +14,8 @@ mod space;
 mod storage;
 mod upload;
 
+pub use access::{Access, Kind, Operation, Verdict};
 pub use collect::Collected;
 pub use error::StorageError;
-pub use routes::{Access, router};
+pub use routes::router;
 pub use storage::Storage;

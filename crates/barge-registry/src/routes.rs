@@ -1,26 +1,26 @@
 //! The distribution API over HTTP. Repository names hold slashes, so paths are taken apart here and not by the router.
 
-use std::sync::Arc;
+use std::path::Path;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
+use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use crate::error::StorageError;
-use crate::storage::{MAX_MANIFEST, Storage, io};
+use crate::access::{Access, Kind, Operation, Verdict};
+use crate::disk::io;
+use crate::error::{self, StorageError};
+use crate::storage::{MAX_MANIFEST, Storage};
 
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const UPLOAD: HeaderName = HeaderName::from_static("docker-upload-uuid");
-
-/// Who may do what: given the request's bearer or basic password, says whether it may read or write.
-pub type Access = Arc<dyn Fn(&HeaderMap, bool) -> bool + Send + Sync>;
 
 #[derive(Clone)]
 struct Registry {
@@ -40,6 +40,7 @@ pub fn router(storage: Storage, access: Access) -> Router {
 }
 
 /// What a path of the API names.
+#[derive(Clone, Copy)]
 enum Target<'a> {
     Base,
     Tags(&'a str),
@@ -47,6 +48,19 @@ enum Target<'a> {
     Blob(&'a str, &'a str),
     Uploads(&'a str),
     Upload(&'a str, &'a str),
+}
+
+impl<'a> Target<'a> {
+    fn repository(self) -> Option<&'a str> {
+        match self {
+            Target::Base => None,
+            Target::Tags(name)
+            | Target::Manifest(name, _)
+            | Target::Blob(name, _)
+            | Target::Uploads(name)
+            | Target::Upload(name, _) => Some(name),
+        }
+    }
 }
 
 fn target(path: &str) -> Option<Target<'_>> {
@@ -72,67 +86,93 @@ fn target(path: &str) -> Option<Target<'_>> {
 
 async fn dispatch(State(registry): State<Registry>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let writes = !matches!(parts.method, Method::GET | Method::HEAD);
-    if !(registry.access)(&parts.headers, writes) {
-        let body = serde_json::json!({ "errors": [{ "code": "UNAUTHORIZED", "message": "a valid token is needed" }] });
-        let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"barge\"")];
-        return (StatusCode::UNAUTHORIZED, challenge, Json(body)).into_response();
-    }
     let path = parts.uri.path().to_owned();
-    let Some(target) = target(&path) else {
+    let target = target(&path);
+    match (registry.access)(&parts.headers, &operation(&parts.method, target)) {
+        Verdict::Granted => {}
+        Verdict::Denied => return error::answer(StatusCode::FORBIDDEN, "DENIED", "the token does not allow this"),
+        Verdict::Unknown => {
+            let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"barge\"")];
+            let answer = error::answer(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "a valid token is needed");
+            return (challenge, answer).into_response();
+        }
+    }
+    let Some(target) = target else {
         return StorageError::InvalidName(path).into_response();
     };
-    answer(&registry.storage, target, &parts, body).await.unwrap_or_else(IntoResponse::into_response)
+    answer(&registry, target, &parts, body).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn answer(storage: &Storage, target: Target<'_>, parts: &Parts, body: Body) -> Result<Response, StorageError> {
+fn operation<'a>(method: &Method, target: Option<Target<'a>>) -> Operation<'a> {
+    let kind = match (method, target) {
+        (&Method::GET | &Method::HEAD, _) => Kind::Read,
+        // Whoever may push may give a push up.
+        (&Method::DELETE, target) if !matches!(target, Some(Target::Upload(..))) => Kind::Delete,
+        _ => Kind::Write,
+    };
+    Operation { kind, repository: target.and_then(Target::repository) }
+}
+
+async fn answer(registry: &Registry, target: Target<'_>, parts: &Parts, body: Body) -> Result<Response, StorageError> {
+    let storage = &registry.storage;
     match (&parts.method, target) {
         (&Method::GET | &Method::HEAD, Target::Base) => {
             Ok(([(API_VERSION, "registry/2.0")], Json(serde_json::json!({}))).into_response())
         }
-        (&Method::GET, Target::Tags(name)) => list_tags(storage, name, parts),
+        (&Method::GET, Target::Tags(name)) => list_tags(storage, name, parts).await,
         (&Method::GET | &Method::HEAD, Target::Manifest(name, reference)) => {
-            let asks = parts.method == Method::HEAD;
-            let found = if asks { storage.manifest_wanted(name, reference) } else { storage.manifest(name, reference) };
-            let (bytes, media_type, digest) = found?;
-            Ok(([(header::CONTENT_TYPE, media_type), (DIGEST, digest)], bytes).into_response())
+            get_manifest(storage, name, reference, &parts.method).await
         }
         (&Method::PUT, Target::Manifest(name, reference)) => {
             put_manifest(storage, name, reference, &parts.headers, body).await
         }
         (&Method::DELETE, Target::Manifest(name, reference)) => {
-            storage.delete_manifest(name, reference)?;
+            let (name, reference) = (name.to_owned(), reference.to_owned());
+            storage.blocking(move |storage| storage.delete_manifest(&name, &reference)).await?;
             Ok(StatusCode::ACCEPTED.into_response())
         }
         (&Method::HEAD, Target::Blob(name, digest)) => {
-            let (_, size) = storage.blob_wanted(name, digest)?;
+            let (name, wanted) = (name.to_owned(), digest.to_owned());
+            let size = storage.blocking(move |storage| storage.blob_wanted(&name, &wanted)).await?;
             Ok((blob_headers(digest, size), Body::empty()).into_response())
         }
         (&Method::GET, Target::Blob(name, digest)) => get_blob(storage, name, digest, &parts.headers).await,
-        (&Method::POST, Target::Uploads(name)) => begin_upload(storage, name, parts, body).await,
+        (&Method::POST, Target::Uploads(name)) => begin_upload(registry, name, parts, body).await,
         (&Method::PATCH, Target::Upload(name, id)) => {
-            crate::name::repository(name)?;
-            let size = storage.append(id, content_start(&parts.headers)?, body).await?;
+            let size = storage.append(name, id, content_start(&parts.headers)?, body).await?;
             Ok(upload_answer(StatusCode::ACCEPTED, name, id, size))
         }
         (&Method::PUT, Target::Upload(name, id)) => {
             let digest = query(parts, "digest").unwrap_or_default();
             crate::name::digest(&digest)?;
-            crate::name::repository(name)?;
-            storage.append(id, content_start(&parts.headers)?, body).await?;
+            storage.append(name, id, content_start(&parts.headers)?, body).await?;
             storage.finish_upload(name, id, &digest).await?;
             Ok(created(format!("/v2/{name}/blobs/{digest}"), digest))
         }
         (&Method::GET, Target::Upload(name, id)) => {
-            let size = storage.upload_size(id).await?;
+            let size = storage.upload_size(name, id).await?;
             Ok(upload_answer(StatusCode::NO_CONTENT, name, id, size))
         }
-        (&Method::DELETE, Target::Upload(_, id)) => {
-            storage.cancel_upload(id).await?;
+        (&Method::DELETE, Target::Upload(name, id)) => {
+            storage.cancel_upload(name, id).await?;
             Ok(StatusCode::NO_CONTENT.into_response())
         }
         _ => Ok(StatusCode::METHOD_NOT_ALLOWED.into_response()),
     }
+}
+
+async fn get_manifest(
+    storage: &Storage,
+    name: &str,
+    reference: &str,
+    method: &Method,
+) -> Result<Response, StorageError> {
+    let (name, reference, asks) = (name.to_owned(), reference.to_owned(), method == Method::HEAD);
+    let found = storage.blocking(move |storage| {
+        if asks { storage.manifest_wanted(&name, &reference) } else { storage.manifest(&name, &reference) }
+    });
+    let (bytes, media_type, digest) = found.await?;
+    Ok(([(header::CONTENT_TYPE, media_type), (DIGEST, digest)], bytes).into_response())
 }
 
 async fn put_manifest(
@@ -142,16 +182,32 @@ async fn put_manifest(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, StorageError> {
-    let bytes = to_bytes(body, MAX_MANIFEST).await.map_err(|error| StorageError::ManifestInvalid(error.to_string()))?;
+    let bytes = manifest_bytes(body).await?;
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let digest = storage.put_manifest(name, reference, media_type, &bytes)?;
+    let (repository, reference, media_type) = (name.to_owned(), reference.to_owned(), media_type.to_owned());
+    let put = storage.blocking(move |storage| storage.put_manifest(&repository, &reference, &media_type, &bytes));
+    let digest = put.await?;
     Ok(created(format!("/v2/{name}/manifests/{digest}"), digest))
 }
 
+async fn manifest_bytes(body: Body) -> Result<Vec<u8>, StorageError> {
+    let mut stream = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|error| StorageError::ManifestInvalid(error.to_string()))?;
+        if bytes.len() + piece.len() > MAX_MANIFEST {
+            return Err(StorageError::ManifestTooLarge { limit: MAX_MANIFEST });
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
 async fn get_blob(storage: &Storage, name: &str, digest: &str, headers: &HeaderMap) -> Result<Response, StorageError> {
-    let (path, size) = storage.blob(name, digest)?;
+    let (repository, wanted) = (name.to_owned(), digest.to_owned());
+    let (file, size) = storage.blocking(move |storage| storage.open_blob(&repository, &wanted)).await?;
+    let mut file = tokio::fs::File::from_std(file);
     let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).and_then(|text| range(text, size));
-    let mut file = tokio::fs::File::open(&path).await.map_err(io("read", &path))?;
     let body = |file| Body::from_stream(ReaderStream::with_capacity(file, 128 * 1024));
     let (start, end) = match range {
         None => return Ok((blob_headers(digest, size), body(file.take(size))).into_response()),
@@ -161,7 +217,7 @@ async fn get_blob(storage: &Storage, name: &str, digest: &str, headers: &HeaderM
         }
         Some(Some(range)) => range,
     };
-    file.seek(std::io::SeekFrom::Start(start)).await.map_err(io("read", &path))?;
+    file.seek(std::io::SeekFrom::Start(start)).await.map_err(io("read", Path::new(digest)))?;
     let length = end - start + 1;
     let range = [(header::CONTENT_RANGE, format!("bytes {start}-{end}/{size}"))];
     Ok((StatusCode::PARTIAL_CONTENT, blob_headers(digest, length), range, body(file.take(length))).into_response())
@@ -193,8 +249,9 @@ fn range(text: &str, size: u64) -> Option<Option<(u64, u64)>> {
 }
 
 /// The tags, page by page where `n` asks for that.
-fn list_tags(storage: &Storage, name: &str, parts: &Parts) -> Result<Response, StorageError> {
-    let mut tags = storage.tags(name)?;
+async fn list_tags(storage: &Storage, name: &str, parts: &Parts) -> Result<Response, StorageError> {
+    let repository = name.to_owned();
+    let mut tags = storage.blocking(move |storage| storage.tags(&repository)).await?;
     if let Some(last) = query(parts, "last") {
         tags.retain(|tag| *tag > last);
     }
@@ -210,20 +267,34 @@ fn list_tags(storage: &Storage, name: &str, parts: &Parts) -> Result<Response, S
     Ok(response)
 }
 
-async fn begin_upload(storage: &Storage, name: &str, parts: &Parts, body: Body) -> Result<Response, StorageError> {
+async fn begin_upload(registry: &Registry, name: &str, parts: &Parts, body: Body) -> Result<Response, StorageError> {
     crate::name::repository(name)?;
+    let storage = &registry.storage;
     if let (Some(digest), Some(from)) = (query(parts, "mount"), query(parts, "from"))
-        && storage.mount(name, &from, &digest)?
+        && may_read(registry, &parts.headers, &from)
     {
-        return Ok(created(format!("/v2/{name}/blobs/{digest}"), digest));
+        let (repository, wanted) = (name.to_owned(), digest.clone());
+        if storage.blocking(move |storage| storage.mount(&repository, &from, &wanted)).await? {
+            return Ok(created(format!("/v2/{name}/blobs/{digest}"), digest));
+        }
     }
-    let id = storage.begin_upload().await?;
-    if let Some(digest) = query(parts, "digest") {
-        storage.append(&id, None, body).await?;
+    let digest = query(parts, "digest");
+    if let Some(digest) = &digest {
+        crate::name::digest(digest)?;
+    }
+    let id = storage.begin_upload(name).await?;
+    if let Some(digest) = digest {
+        storage.append(name, &id, None, body).await?;
         storage.finish_upload(name, &id, &digest).await?;
         return Ok(created(format!("/v2/{name}/blobs/{digest}"), digest));
     }
     Ok(upload_answer(StatusCode::ACCEPTED, name, &id, 0))
+}
+
+/// Whether a blob may be mounted from `repository`: whoever may not read there must not get its content by another way.
+fn may_read(registry: &Registry, headers: &HeaderMap, repository: &str) -> bool {
+    let operation = Operation { kind: Kind::Read, repository: Some(repository) };
+    (registry.access)(headers, &operation) == Verdict::Granted
 }
 
 fn created(location: String, digest: String) -> Response {

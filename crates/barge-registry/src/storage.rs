@@ -1,16 +1,17 @@
 //! Blobs, manifests and tags on disk.
 //!
 //! `blobs/HEX` holds content, `repositories/NAME/manifests/HEX` and `.../layers/HEX` say what a repository has, `.../tags/TAG`
-//! holds a digest. Everything is written beside its place and renamed into it, so that what has a name is whole.
+//! holds a digest. Everything is written beside its place, brought to the disk and renamed into its place, so that what has a name is
+//! whole, after a power cut as well. `trash` holds what lost its name and is about to be removed.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::collect;
+use crate::disk::{io, make_directory, missing, remove, sync_directory, sync_file, touch, write_file};
 use crate::error::StorageError;
 use crate::name;
 use crate::space::Space;
@@ -26,6 +27,7 @@ pub struct Storage {
     space: Space,
     busy: Busy,
     collecting: Arc<RwLock<()>>,
+    tidying: Arc<Mutex<()>>,
 }
 
 impl Storage {
@@ -34,11 +36,21 @@ impl Storage {
     /// # Errors
     /// The directory cannot be made.
     pub fn open(root: PathBuf, limit: u64) -> Result<Self, StorageError> {
-        for part in ["blobs", "uploads", "repositories"] {
+        for part in ["blobs", "uploads", "repositories", "trash"] {
             make_directory(&root.join(part))?;
         }
         let space = Space::new(collect::size_on_disk(&root), limit);
-        Ok(Self { root, space, busy: Busy::default(), collecting: Arc::default() })
+        Ok(Self { root, space, busy: Busy::default(), collecting: Arc::default(), tidying: Arc::default() })
+    }
+
+    /// Runs `work` on a thread that may wait: for the disk, and for a collection.
+    pub(crate) async fn blocking<T, F>(&self, work: F) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Storage) -> Result<T, StorageError> + Send + 'static,
+    {
+        let storage = self.clone();
+        tokio::task::spawn_blocking(move || work(&storage)).await.map_err(|_| StorageError::Interrupted)?
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -58,17 +70,22 @@ impl Storage {
         self.collecting.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held by a collection.
+    /// Held by a collection while it decides and takes names away.
     pub(crate) fn collecting(&self) -> RwLockWriteGuard<'_, ()> {
         self.collecting.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held by a collection from its beginning to its end.
+    pub(crate) fn tidying(&self) -> MutexGuard<'_, ()> {
+        self.tidying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn blob_path(&self, hex: &str) -> PathBuf {
         self.root.join("blobs").join(hex)
     }
 
-    pub(crate) fn upload_path(&self, id: &str) -> PathBuf {
-        self.root.join("uploads").join(id)
+    pub(crate) fn trash(&self) -> PathBuf {
+        self.root.join("trash")
     }
 
     fn repository(&self, repository: &str) -> Result<PathBuf, StorageError> {
@@ -78,22 +95,32 @@ impl Storage {
 
     /// A blob's file and size, where `repository` has it.
     pub(crate) fn blob(&self, repository: &str, digest: &str) -> Result<(PathBuf, u64), StorageError> {
+        let unknown = || StorageError::BlobUnknown(digest.to_owned());
         let hex = name::digest(digest)?;
         let link = self.repository(repository)?.join("layers").join(hex);
-        let path = self.blob_path(hex);
-        match (link.exists(), std::fs::metadata(&path)) {
-            (true, Ok(meta)) => Ok((path, meta.len())),
-            _ => Err(StorageError::BlobUnknown(digest.to_owned())),
+        if !link.try_exists().map_err(io("read", &link))? {
+            return Err(unknown());
         }
+        let path = self.blob_path(hex);
+        let size = std::fs::metadata(&path).map_err(|source| missing(source, "read", &path, unknown))?.len();
+        Ok((path, size))
     }
 
-    /// As `blob`, for a client that will name the blob in a manifest soon: it counts as young again, so that no collection takes it
+    /// As `blob`, opened: a collection may take its name away and it can still be read.
+    pub(crate) fn open_blob(&self, repository: &str, digest: &str) -> Result<(std::fs::File, u64), StorageError> {
+        let unknown = || StorageError::BlobUnknown(digest.to_owned());
+        let (path, size) = self.blob(repository, digest)?;
+        let file = std::fs::File::open(&path).map_err(|source| missing(source, "read", &path, unknown))?;
+        Ok((file, size))
+    }
+
+    /// The size of a blob, for a client that will name it in a manifest soon: it counts as young again, so that no collection takes it
     /// away meanwhile.
-    pub(crate) fn blob_wanted(&self, repository: &str, digest: &str) -> Result<(PathBuf, u64), StorageError> {
+    pub(crate) fn blob_wanted(&self, repository: &str, digest: &str) -> Result<u64, StorageError> {
         let _joining = self.joining();
         let (path, size) = self.blob(repository, digest)?;
         touch(&path)?;
-        Ok((path, size))
+        Ok(size)
     }
 
     /// As `manifest`, for a client that asks because it wants to use it: it counts as young again, with all that it names.
@@ -110,28 +137,32 @@ impl Storage {
 
     /// Lets `repository` have a blob that is here already, if it is.
     pub(crate) fn mount(&self, repository: &str, from: &str, digest: &str) -> Result<bool, StorageError> {
-        if self.blob_wanted(from, digest).is_err() {
-            return Ok(false);
-        }
         let _joining = self.joining();
+        let Ok((path, _)) = self.blob(from, digest) else { return Ok(false) };
+        touch(&path)?;
         self.link_blob(repository, name::digest(digest)?)?;
         Ok(true)
     }
 
     /// Makes a blob of the file at `path`, whose digest was checked, and gives it to `repository`.
     pub(crate) fn take_in(&self, repository: &str, path: &Path, hex: &str) -> Result<(), StorageError> {
+        // Before the lock, because it may take long.
+        sync_file(path)?;
         let _joining = self.joining();
         let blob = self.blob_path(hex);
         let replaced = std::fs::metadata(&blob).map(|meta| meta.len());
         std::fs::rename(path, &blob).map_err(io("write", &blob))?;
         self.space.give_back(replaced.unwrap_or(0));
+        sync_directory(&self.root.join("blobs"))?;
         self.link_blob(repository, hex)
     }
 
     fn link_blob(&self, repository: &str, hex: &str) -> Result<(), StorageError> {
         let directory = self.repository(repository)?.join("layers");
+        let link = directory.join(hex);
         make_directory(&directory)?;
-        write_file(&directory.join(hex), b"")
+        std::fs::File::create(&link).map_err(io("write", &link))?;
+        sync_directory(&directory)
     }
 
     /// A manifest's bytes, media type and digest.
@@ -173,11 +204,7 @@ impl Storage {
         }
         let _joining = self.joining();
         let media_type = self.check_manifest(repository, media_type, bytes)?;
-        let blob = self.blob_path(&hex);
-        if !blob.exists() {
-            self.space.take(bytes.len() as u64)?;
-            write_file(&blob, bytes).inspect_err(|_| self.space.give_back(bytes.len() as u64))?;
-        }
+        self.write_counted(&self.blob_path(&hex), bytes)?;
         make_directory(&directory.join("manifests"))?;
         write_file(&directory.join("manifests").join(&hex), media_type.as_bytes())?;
         if let Some(tag) = tag {
@@ -187,29 +214,39 @@ impl Storage {
         Ok(digest)
     }
 
+    /// Writes a blob of a manifest. One that is there is written again: a damaged one would stay damaged for ever.
+    fn write_counted(&self, blob: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+        let before = match std::fs::metadata(blob) {
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            meta => meta.map_err(io("read", blob))?.len(),
+        };
+        let after = bytes.len() as u64;
+        let more = after.saturating_sub(before);
+        self.space.take(more)?;
+        write_file(blob, bytes).inspect_err(|_| self.space.give_back(more))?;
+        self.space.give_back(before.saturating_sub(after));
+        Ok(())
+    }
+
     /// Checks that a manifest agrees with what was said of it and that its parts are here; the result is its media type.
-    fn check_manifest(&self, repository: &str, media_type: &str, bytes: &[u8]) -> Result<String, StorageError> {
+    fn check_manifest(&self, repository: &str, content_type: &str, bytes: &[u8]) -> Result<String, StorageError> {
         let invalid = |text: String| StorageError::ManifestInvalid(text);
         let document: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
-        let media_type = match document.get("mediaType").and_then(|value| value.as_str()) {
-            Some(own) if media_type.is_empty() || own == media_type => own,
-            Some(own) => return Err(invalid(format!("its mediaType is {own}, its Content-Type {media_type}"))),
-            None if media_type.is_empty() => {
-                return Err(invalid("it has neither mediaType nor Content-Type".to_owned()));
-            }
-            None => media_type,
-        };
+        let media_type = media_type(&document, content_type)?;
         let digest_of = |value: &serde_json::Value| value.get("digest").and_then(|d| d.as_str()).map(str::to_owned);
-        let layers = document.get("layers").and_then(|value| value.as_array()).cloned().unwrap_or_default();
-        for part in document.get("config").into_iter().chain(&layers).filter_map(digest_of) {
-            self.blob(repository, &part).map_err(|_| invalid(format!("it names {part}, which was not pushed")))?;
+        let parts = |name: &str| document.get(name).and_then(|value| value.as_array()).cloned().unwrap_or_default();
+        let pushed = |found: Result<(), StorageError>, part: &str| match found {
+            // A disk that cannot be read says nothing of what was pushed.
+            Ok(()) | Err(StorageError::Io { .. }) => found,
+            Err(_) => Err(invalid(format!("it names {part}, which was not pushed"))),
+        };
+        for part in document.get("config").into_iter().chain(&parts("layers")).filter_map(digest_of) {
+            pushed(self.blob(repository, &part).map(drop), &part)?;
         }
-        let children = document.get("manifests").and_then(|value| value.as_array()).cloned().unwrap_or_default();
-        for child in children.iter().filter_map(digest_of) {
-            self.manifest(repository, &child)
-                .map_err(|_| invalid(format!("it names {child}, which was not pushed")))?;
+        for child in parts("manifests").iter().filter_map(digest_of) {
+            pushed(self.manifest(repository, &child).map(drop), &child)?;
         }
-        Ok(media_type.to_owned())
+        Ok(media_type)
     }
 
     /// The tags of a repository, sorted.
@@ -231,6 +268,8 @@ impl Storage {
 
     /// Removes a tag, or a manifest with the tags that point to it.
     pub(crate) fn delete_manifest(&self, repository: &str, reference: &str) -> Result<(), StorageError> {
+        // A collection that is just reading the tags would stumble over one that vanishes.
+        let _joining = self.joining();
         let (_, _, digest) = self.manifest(repository, reference)?;
         let directory = self.repository(repository)?;
         let tags = self.tags(repository).unwrap_or_default();
@@ -253,38 +292,20 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(crate) fn io(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StorageError {
-    let path = path.to_owned();
-    move |source| StorageError::Io { verb, path, source }
-}
-
-fn missing(
-    source: std::io::Error,
-    verb: &'static str,
-    path: &Path,
-    unknown: impl FnOnce() -> StorageError,
-) -> StorageError {
-    if source.kind() == ErrorKind::NotFound { unknown() } else { io(verb, path)(source) }
-}
-
-/// Makes a file young.
-fn touch(path: &Path) -> Result<(), StorageError> {
-    let file = std::fs::File::options().append(true).open(path).map_err(io("touch", path))?;
-    file.set_modified(SystemTime::now()).map_err(io("touch", path))
-}
-
-fn remove(path: &Path) -> Result<(), StorageError> {
-    std::fs::remove_file(path).map_err(io("remove", path))
-}
-
-fn make_directory(path: &Path) -> Result<(), StorageError> {
-    std::fs::create_dir_all(path).map_err(io("make directory", path))
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
-    let directory = path.parent().unwrap_or(path);
-    let mut file = tempfile::Builder::new().prefix(".new").tempfile_in(directory).map_err(io("write", path))?;
-    file.write_all(bytes).map_err(io("write", path))?;
-    file.persist(path).map_err(|error| io("write", path)(error.error))?;
-    Ok(())
+/// A manifest's media type: its own word, else the request's. Both must agree, and it must be fit for a header.
+fn media_type(document: &serde_json::Value, content_type: &str) -> Result<String, StorageError> {
+    let invalid = |text: String| StorageError::ManifestInvalid(text);
+    // Parameters, such as a charset, are no part of it.
+    let said = content_type.split(';').next().unwrap_or_default().trim();
+    let media_type = match document.get("mediaType").and_then(|value| value.as_str()) {
+        Some(own) if said.is_empty() || own == said => own,
+        Some(own) => return Err(invalid(format!("its mediaType is {own:?}, its Content-Type {said:?}"))),
+        None if said.is_empty() => return Err(invalid("it has neither mediaType nor Content-Type".to_owned())),
+        None => said,
+    };
+    if media_type.is_empty() || media_type.len() > 255 || !media_type.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let short: String = media_type.chars().take(100).collect();
+        return Err(invalid(format!("its mediaType {short:?} is not one of 1 to 255 visible ASCII characters")));
+    }
+    Ok(media_type.to_owned())
 }

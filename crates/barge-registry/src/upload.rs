@@ -2,129 +2,159 @@
 
 use std::collections::HashSet;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use futures_util::StreamExt;
 use sha2::{Digest as _, Sha256};
+use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
+use crate::disk::{io, missing, remove};
 use crate::error::StorageError;
 use crate::name;
-use crate::storage::{Storage, hex, io};
+use crate::storage::{Storage, hex};
 
-/// The uploads that a request is working on. A second request for one of them is refused: their pieces would mix.
+/// The uploads that a request is working on, by their files. A second request for one of them is refused: their pieces would mix.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Busy(Arc<Mutex<HashSet<String>>>);
+pub(crate) struct Busy(Arc<Mutex<HashSet<PathBuf>>>);
 
 /// Holds an upload for one request.
-struct Claim {
+pub(crate) struct Claim {
     busy: Busy,
-    id: String,
+    upload: PathBuf,
 }
 
 impl Busy {
-    fn claim(&self, id: &str) -> Result<Claim, StorageError> {
-        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !ids.insert(id.to_owned()) {
-            return Err(StorageError::UploadBusy(id.to_owned()));
-        }
-        Ok(Claim { busy: self.clone(), id: id.to_owned() })
+    /// Holds the upload, if nobody does.
+    pub(crate) fn claim(&self, upload: &Path) -> Option<Claim> {
+        let mut uploads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        uploads.insert(upload.to_owned()).then(|| Claim { busy: self.clone(), upload: upload.to_owned() })
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.busy.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.busy.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.upload);
     }
 }
 
 impl Storage {
-    /// Begins an upload; the result is its id.
-    pub(crate) async fn begin_upload(&self) -> Result<String, StorageError> {
+    /// Begins an upload to `repository`; the result is its id, which no other repository knows.
+    pub(crate) async fn begin_upload(&self, repository: &str) -> Result<String, StorageError> {
         let id = ulid::Ulid::new().to_string();
-        let path = self.upload_path(&id);
-        tokio::fs::File::create(&path).await.map_err(io("write", &path))?;
+        let path = self.upload_path(repository, &id)?;
+        File::create(&path).await.map_err(io("write", &path))?;
         Ok(id)
     }
 
     /// How many bytes of an upload are here.
-    pub(crate) async fn upload_size(&self, id: &str) -> Result<u64, StorageError> {
-        let unknown = || StorageError::UploadUnknown(id.chars().take(40).collect());
-        ulid::Ulid::from_string(id).map_err(|_| unknown())?;
-        tokio::fs::metadata(self.upload_path(id)).await.map(|meta| meta.len()).map_err(|_| unknown())
+    pub(crate) async fn upload_size(&self, repository: &str, id: &str) -> Result<u64, StorageError> {
+        let path = self.upload_path(repository, id)?;
+        let found = tokio::fs::metadata(&path).await;
+        found.map(|meta| meta.len()).map_err(|source| missing(source, "read", &path, || unknown(id)))
+    }
+
+    /// An upload's file. Its name holds the repository's as well, as a hash, so that it is not found in another one.
+    fn upload_path(&self, repository: &str, id: &str) -> Result<PathBuf, StorageError> {
+        ulid::Ulid::from_string(id).map_err(|_| unknown(id))?;
+        let repository = hex(&Sha256::digest(name::repository(repository)?.as_bytes()));
+        Ok(self.root().join("uploads").join(format!("{id}-{}", &repository[..16])))
+    }
+
+    fn claim(&self, upload: &Path, id: &str) -> Result<Claim, StorageError> {
+        self.busy().claim(upload).ok_or_else(|| StorageError::UploadBusy(id.to_owned()))
     }
 
     /// Appends a piece; the result is the upload's new size. A piece that breaks off leaves the upload as long as it was.
-    pub(crate) async fn append(&self, id: &str, start: Option<u64>, body: Body) -> Result<u64, StorageError> {
-        let (storage, id) = (self.clone(), id.to_owned());
+    pub(crate) async fn append(
+        &self,
+        repository: &str,
+        id: &str,
+        start: Option<u64>,
+        body: Body,
+    ) -> Result<u64, StorageError> {
+        let (storage, repository, id) = (self.clone(), repository.to_owned(), id.to_owned());
         // In a task of its own: a request whose client goes away is dropped where it stands, and half a piece would stay. The task
         // sees the body's end instead, so it ends with the connection.
-        let piece = tokio::spawn(async move { storage.take_piece(&id, start, body).await });
-        piece.await.map_err(|error| StorageError::Broken(error.to_string()))?
+        let piece = tokio::spawn(async move { storage.take_piece(&repository, &id, start, body).await });
+        piece.await.map_err(|_| StorageError::Interrupted)?
     }
 
-    async fn take_piece(&self, id: &str, start: Option<u64>, body: Body) -> Result<u64, StorageError> {
-        let _claim = self.busy().claim(id)?;
-        let have = self.upload_size(id).await?;
+    async fn take_piece(
+        &self,
+        repository: &str,
+        id: &str,
+        start: Option<u64>,
+        body: Body,
+    ) -> Result<u64, StorageError> {
+        let path = self.upload_path(repository, id)?;
+        let _claim = self.claim(&path, id)?;
+        let have = self.upload_size(repository, id).await?;
         if let Some(start) = start.filter(|start| *start != have) {
             return Err(StorageError::Range { have, start });
         }
-        let path = self.upload_path(id);
-        let mut file = tokio::fs::OpenOptions::new().append(true).open(&path).await.map_err(io("write", &path))?;
-        let mut stream = body.into_data_stream();
-        let mut size = have;
-        while let Some(piece) = stream.next().await {
-            let result = match piece {
-                Ok(bytes) => match self.space().take(bytes.len() as u64) {
-                    Ok(()) => {
-                        size += bytes.len() as u64;
-                        file.write_all(&bytes).await.map_err(io("write", &path))
-                    }
-                    Err(full) => Err(full),
-                },
-                Err(error) => Err(StorageError::Broken(error.to_string())),
-            };
-            if let Err(error) = result {
-                file.set_len(have).await.map_err(io("shorten", &path))?;
-                self.space().give_back(size - have);
-                return Err(error);
-            }
+        let mut file = File::options().append(true).open(&path).await.map_err(io("write", &path))?;
+        let mut taken = 0;
+        let Err(error) = self.write_piece(&mut file, &path, body, &mut taken).await else { return Ok(have + taken) };
+        match file.set_len(have).await {
+            Ok(()) => self.space().give_back(taken),
+            // What stays keeps its room, until a collection takes the whole upload.
+            Err(source) => tracing::warn!(path = %path.display(), error = %source, "a part of an upload stays"),
         }
-        file.flush().await.map_err(io("write", &path))?;
-        Ok(size)
+        Err(error)
+    }
+
+    /// Writes a piece to its end; `taken` counts the room that was taken for it.
+    async fn write_piece(&self, file: &mut File, path: &Path, body: Body, taken: &mut u64) -> Result<(), StorageError> {
+        let mut stream = body.into_data_stream();
+        while let Some(piece) = stream.next().await {
+            let bytes = piece.map_err(|error| StorageError::Broken(error.to_string()))?;
+            self.space().take(bytes.len() as u64)?;
+            *taken += bytes.len() as u64;
+            file.write_all(&bytes).await.map_err(io("write", path))?;
+        }
+        // Only here is it said that the last bytes could not be written.
+        file.flush().await.map_err(io("write", path))
     }
 
     /// Checks a complete upload against its digest and gives it to `repository`.
     pub(crate) async fn finish_upload(&self, repository: &str, id: &str, digest: &str) -> Result<(), StorageError> {
         let wanted = name::digest(digest)?.to_owned();
-        name::repository(repository)?;
-        let _claim = self.busy().claim(id)?;
-        let size = self.upload_size(id).await?;
-        let path = self.upload_path(id);
-        let hashed = {
-            let path = path.clone();
-            tokio::task::spawn_blocking(move || hash_file(&path)).await
-        };
-        let actual = hashed.map_err(|error| StorageError::Broken(error.to_string()))?.map_err(io("read", &path))?;
-        if actual != wanted {
-            tokio::fs::remove_file(&path).await.map_err(io("remove", &path))?;
-            self.space().give_back(size);
-            return Err(StorageError::DigestMismatch { named: digest.to_owned(), actual: format!("sha256:{actual}") });
-        }
-        self.take_in(repository, &path, &wanted)
+        let path = self.upload_path(repository, id)?;
+        let claim = self.claim(&path, id)?;
+        let (repository, id) = (repository.to_owned(), id.to_owned());
+        self.blocking(move |storage| {
+            // Held by the work and not by the request, which may be dropped before the work ends.
+            let _claim = claim;
+            let size =
+                std::fs::metadata(&path).map_err(|source| missing(source, "read", &path, || unknown(&id)))?.len();
+            let actual = hash_file(&path).map_err(io("read", &path))?;
+            if actual != wanted {
+                remove(&path)?;
+                storage.space().give_back(size);
+                let (named, actual) = (format!("sha256:{wanted}"), format!("sha256:{actual}"));
+                return Err(StorageError::DigestMismatch { named, actual });
+            }
+            storage.take_in(&repository, &path, &wanted)
+        })
+        .await
     }
 
     /// Gives an upload up.
-    pub(crate) async fn cancel_upload(&self, id: &str) -> Result<(), StorageError> {
-        let _claim = self.busy().claim(id)?;
-        let size = self.upload_size(id).await?;
-        let path = self.upload_path(id);
+    pub(crate) async fn cancel_upload(&self, repository: &str, id: &str) -> Result<(), StorageError> {
+        let path = self.upload_path(repository, id)?;
+        let _claim = self.claim(&path, id)?;
+        let size = self.upload_size(repository, id).await?;
         tokio::fs::remove_file(&path).await.map_err(io("remove", &path))?;
         self.space().give_back(size);
         Ok(())
     }
+}
+
+fn unknown(id: &str) -> StorageError {
+    StorageError::UploadUnknown(id.chars().take(40).collect())
 }
 
 fn hash_file(path: &Path) -> std::io::Result<String> {

@@ -33,6 +33,8 @@ pub(crate) enum ServerError {
     Stopping,
     #[error("the request took too long; the service's status tells whether it was carried out")]
     TooSlow,
+    #[error("{0}")]
+    Unavailable(&'static str),
     #[error("a change broke off")]
     Broken(#[source] tokio::task::JoinError),
     #[error("the store failed")]
@@ -98,7 +100,7 @@ impl ServerError {
             ServerError::NotJson => (415, code::INVALID),
             ServerError::MethodNotAllowed => (405, code::INVALID),
             ServerError::Refused(refusal) => refusal.status_and_code(),
-            ServerError::Stopping | ServerError::TooSlow => (503, code::UNAVAILABLE),
+            ServerError::Stopping | ServerError::TooSlow | ServerError::Unavailable(_) => (503, code::UNAVAILABLE),
             ServerError::Store(_) | ServerError::Engine(_) | ServerError::Broken(_) => (500, code::INTERNAL),
         }
     }

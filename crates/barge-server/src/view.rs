@@ -46,7 +46,8 @@ pub(crate) fn status(
         finished: rollout.finished[skip..].to_vec(),
         instances: report.map(instances).unwrap_or_default(),
         version: service.version,
-        settled: report.is_some_and(|report| report.version >= service.version),
+        // A later version is not this one: it comes from a database that was lost, and wants something else.
+        settled: report.is_some_and(|report| report.version == service.version),
     }
 }
 

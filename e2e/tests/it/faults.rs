@@ -140,6 +140,9 @@ fn faketime() -> Option<PathBuf> {
     found
 }
 
+/// A damage to a file, and what it is.
+type Damage = (&'static str, fn(&mut Vec<u8>));
+
 /// What `barge up` says when it must not start.
 fn refused_to_start(platform: &TestPlatform) -> String {
     let output = Command::new(barge_binary())
@@ -164,7 +167,7 @@ fn a_damaged_database_is_named_kept_and_can_be_begun_anew_without_stopping_anyth
         let _ = std::fs::remove_file(platform.data().join(wal));
     }
     let whole = std::fs::read(&database).unwrap();
-    let damages: [(&str, fn(&mut Vec<u8>)); 3] = [
+    let damages: [Damage; 3] = [
         ("its first page is something else", |bytes| bytes[..16].copy_from_slice(b"not a database!!")),
         ("its middle is overwritten", |bytes| bytes[4096..12288].fill(0xA5)),
         ("half of it is gone", |bytes| bytes.truncate(bytes.len() / 2)),

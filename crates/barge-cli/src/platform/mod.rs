@@ -21,7 +21,7 @@ use barge_gateway::Table;
 use barge_image::{Client as ImageClient, Credentials};
 use barge_model::EnvironmentName;
 use barge_registrar::{GatewayTarget, Registrar, RegistrarConfig, RegistrationTarget, RemoteGateway};
-use barge_registry::Storage;
+use barge_registry::{Storage, Verdict};
 use barge_runtime::listen::{self, Limits};
 use barge_runtime::{Stopped, Tasks, chain};
 use barge_server::{Environment, Server, ServerConfig, Tokens};
@@ -38,8 +38,8 @@ use listeners::Listeners;
 const REGISTRY_LIMIT: u64 = 20 * 1024 * 1024 * 1024;
 /// How often what nobody needs is removed from the registry.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(3600);
-/// Nothing younger is removed: a push may be under way.
-const COLLECT_GRACE: Duration = Duration::from_secs(3600);
+/// Nothing younger is removed: a push may be under way, and what was pushed may be released tomorrow.
+const COLLECT_GRACE: Duration = Duration::from_secs(24 * 3600);
 /// How long a client of the API or the registry may take to send the head of a request.
 const HEADER_LIMIT: Duration = Duration::from_secs(15);
 /// How long requests and tasks may take to end at shutdown.
@@ -230,11 +230,21 @@ async fn admin_token(directory: &DataDirectory, server: &Server) -> Result<Strin
     Ok(created.secret)
 }
 
-/// Whoever may see releases may pull, whoever may release may push.
+/// Whoever may see a service's releases may pull its images, whoever may release may push them; only an administrator removes any.
 fn registry_access(tokens: Tokens) -> barge_registry::Access {
-    Arc::new(move |headers, write| {
-        let least = if write { TokenRole::Developer } else { TokenRole::Viewer };
-        tokens.of_request(headers).is_some_and(|token| token.role >= least)
+    Arc::new(move |headers, operation| {
+        let Some(token) = tokens.of_request(headers) else { return Verdict::Unknown };
+        let least = match operation.kind {
+            barge_registry::Kind::Read => TokenRole::Viewer,
+            barge_registry::Kind::Write => TokenRole::Developer,
+            barge_registry::Kind::Delete => TokenRole::Admin,
+        };
+        // A repository has the name of its service.
+        let in_scope = match (&token.service, operation.repository) {
+            (Some(service), Some(repository)) => service.as_str() == repository,
+            _ => true,
+        };
+        if token.role >= least && in_scope { Verdict::Granted } else { Verdict::Denied }
     })
 }
 

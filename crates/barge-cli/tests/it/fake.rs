@@ -141,8 +141,10 @@ impl Fake {
         let state = Shared::default();
         state.lock().unwrap().registry = host.clone();
         let registry = barge_registry::Storage::open(storage.path().to_owned(), 1 << 30).unwrap();
-        let allowed =
-            |headers: &HeaderMap, _: bool| headers.get("authorization").is_some_and(|value| !value.is_empty());
+        let allowed = |headers: &HeaderMap, _: &barge_registry::Operation<'_>| match headers.get("authorization") {
+            Some(value) if !value.is_empty() => barge_registry::Verdict::Granted,
+            _ => barge_registry::Verdict::Unknown,
+        };
         let routes = routes(state.clone()).merge(barge_registry::router(registry, Arc::new(allowed)));
         runtime.spawn(async move { axum::serve(listener, routes).await });
         Self { address: format!("http://{host}"), state, _runtime: runtime, _storage: storage }

@@ -25,7 +25,7 @@ impl Service {
                     }
                 }
             }
-            News::Gone { id, run, gone } => self.gone(&id, run, gone),
+            News::Gone { id, run, gone } => self.gone(&id, run, *gone),
         }
     }
 

@@ -59,7 +59,9 @@ impl World {
         let client = Client::new(HashMap::new()).unwrap();
         let mut servers = tokio::task::JoinSet::new();
         let storage = Storage::open(directory.path().join("registry"), 1 << 30).unwrap();
-        let registry = serve(&mut servers, barge_registry::router(storage, Arc::new(|_, _| true))).await;
+        let registry =
+            serve(&mut servers, barge_registry::router(storage, Arc::new(|_, _| barge_registry::Verdict::Granted)))
+                .await;
         let gateway = serve(&mut servers, barge_gateway::api::router(Arc::clone(&table), TOKEN)).await;
         let (engine, registrar) =
             open(directory.path(), &table, &client, gateway, vec![example("barge-init").into()]).await;

@@ -6,8 +6,12 @@ mod client;
 mod pull;
 mod push;
 mod reference;
+mod retry;
+mod upload;
 
-pub use client::{Client, Credentials};
+use std::time::Duration;
+
+pub use client::{Client, Credentials, Limits};
 pub use push::{Progress, Pushed};
 pub use reference::{InvalidReference, Reference};
 
@@ -41,6 +45,38 @@ pub enum RegistryError {
         what: String,
         /// The registry's own words.
         message: String,
+        /// How long it asks to wait before the next try.
+        retry_after: Option<Duration>,
+    },
+    /// It has no room left. That does not pass by itself, so nothing is tried again.
+    #[error("the registry {host} has no room for {what}: {message}")]
+    Full {
+        /// The registry.
+        host: String,
+        /// What it has no room for.
+        what: String,
+        /// The registry's own words.
+        message: String,
+    },
+    /// Nothing moves any more.
+    #[error("the registry {host} {problem} for {waited:?}")]
+    Silent {
+        /// The registry.
+        host: String,
+        /// What it does not do.
+        problem: &'static str,
+        /// For how long.
+        waited: Duration,
+    },
+    /// It sends more than anything sensible has.
+    #[error("the registry {host} sent more than {limit} bytes as {what}; no more are taken")]
+    TooLarge {
+        /// The registry.
+        host: String,
+        /// What was asked for.
+        what: String,
+        /// The limit in bytes.
+        limit: usize,
     },
     /// What came does not have the digest that was asked for.
     #[error(
@@ -76,16 +112,19 @@ pub enum RegistryError {
 
 impl RegistryError {
     /// Whether the same request may succeed a little later.
-    pub(crate) fn passing(&self) -> bool {
+    fn passing(&self) -> bool {
         match self {
-            RegistryError::Unreachable { .. } => true,
-            RegistryError::Status { status, .. } => passing(*status),
+            RegistryError::Unreachable { .. } | RegistryError::Silent { .. } => true,
+            RegistryError::Status { status, .. } => retry::passing(*status),
             _ => false,
         }
     }
-}
 
-/// Whether the same request may get another answer than this status a little later. A full disk (507) does not pass by itself.
-pub(crate) fn passing(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500 | 502..=504)
+    /// How long the registry asks to wait before that.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            RegistryError::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }

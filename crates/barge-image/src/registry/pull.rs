@@ -1,17 +1,22 @@
 //! Pulls: manifests and blobs, each checked against its digest before anybody uses it.
 
 use std::path::Path;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::{Method, header};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
 
-use super::client::{Client, TRIES, checked};
+use super::client::{Client, checked, read, unreachable};
+use super::retry::Retries;
 use super::{Reference, RegistryError};
 use crate::image::media_type;
 use crate::layer;
+
+/// The largest manifest that is read, in bytes (distribution specification, "Pushing manifests").
+const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
+/// The largest blob that is read into memory, in bytes. Configurations have some kilobytes.
+const BLOB_LIMIT: usize = 16 * 1024 * 1024;
 
 impl Client {
     /// A manifest's bytes and media type.
@@ -28,20 +33,20 @@ impl Client {
         let response = checked(reference, &what, response).await?;
         let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let kind = kind.unwrap_or(media_type::MANIFEST).to_owned();
-        let bytes = self.body(reference, response).await?;
+        let bytes = read(reference, &what, response, MANIFEST_LIMIT).await?;
         if reference.version.starts_with("sha256:") {
             verify(&what, &reference.version, &layer::digest(&bytes))?;
         }
         Ok((bytes, kind))
     }
 
-    /// A small blob's bytes.
+    /// A small blob's bytes, such as a configuration's.
     ///
     /// # Errors
     /// The registry does not have it, does not answer, or sends something else.
     pub async fn blob(&self, reference: &Reference, digest: &str) -> Result<Vec<u8>, RegistryError> {
         let response = self.get_blob(reference, digest).await?;
-        let bytes = self.body(reference, response).await?;
+        let bytes = read(reference, digest, response, BLOB_LIMIT).await?;
         verify(digest, digest, &layer::digest(&bytes))?;
         Ok(bytes)
     }
@@ -51,18 +56,15 @@ impl Client {
     /// # Errors
     /// As for `blob`, and the disk.
     pub async fn blob_to_file(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
-        let mut pause = Duration::from_millis(200);
+        let mut retries = Retries::new();
         let temporary = path.with_extension("part");
-        let mut result = self.try_blob_to_file(reference, digest, &temporary).await;
-        for _ in 1..TRIES {
-            match &result {
-                Err(error) if error.passing() => tracing::debug!(%digest, %error, "fetching again"),
-                _ => break,
-            }
+        let result = loop {
+            let result = self.try_blob_to_file(reference, digest, &temporary).await;
+            let Some(error) = result.as_ref().err().filter(|error| error.passing()) else { break result };
+            let Some(pause) = retries.next(error.retry_after()) else { break result };
+            tracing::debug!(%digest, %error, "fetching again");
             tokio::time::sleep(pause).await;
-            pause *= 2;
-            result = self.try_blob_to_file(reference, digest, &temporary).await;
-        }
+        };
         let write = |source| RegistryError::File(format!("write {}", path.display()), source);
         match result {
             Ok(()) => tokio::fs::rename(&temporary, path).await.map_err(write),
@@ -81,7 +83,7 @@ impl Client {
         let mut hasher = Sha256::new();
         let mut stream = response.bytes_stream();
         while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(|source| RegistryError::Unreachable { host: reference.host.clone(), source })?;
+            let piece = piece.map_err(|source| unreachable(reference, source))?;
             hasher.update(&piece);
             file.write_all(&piece).await.map_err(write)?;
         }
@@ -93,11 +95,6 @@ impl Client {
         let url = self.url(reference, &format!("blobs/{digest}"));
         let response = self.send(reference, Method::GET, &url, |request| request).await?;
         checked(reference, digest, response).await
-    }
-
-    async fn body(&self, reference: &Reference, response: reqwest::Response) -> Result<Vec<u8>, RegistryError> {
-        let unreachable = |source| RegistryError::Unreachable { host: reference.host.clone(), source };
-        response.bytes().await.map(|bytes| bytes.to_vec()).map_err(unreachable)
     }
 }
 

@@ -1,15 +1,14 @@
 //! Pushes: layers and config, several at once, then the manifest.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use reqwest::{Body, Method, StatusCode, header};
-use tokio_util::io::ReaderStream;
+use reqwest::{Method, StatusCode, header};
 
-use super::client::{Client, TRIES, checked, url};
+use super::client::{Client, checked, url};
+use super::retry::Retries;
+use super::upload::Content;
 use super::{Reference, RegistryError};
 use crate::image::{Blob, Image, Source, media_type};
 
@@ -135,18 +134,14 @@ impl Client {
 
     /// Pushes one blob; a try that failed is begun again from its POST, never continued.
     async fn push_blob(&self, blob: &Blob, target: &Reference) -> Result<Progress, RegistryError> {
-        let mut pause = Duration::from_millis(200);
-        for _ in 1..TRIES {
-            match self.try_push_blob(blob, target).await {
-                Err(error) if error.passing() => {
-                    tracing::debug!(digest = %blob.digest, %error, "pushing again");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                other => return other,
-            }
+        let mut retries = Retries::new();
+        loop {
+            let result = self.try_push_blob(blob, target).await;
+            let Some(error) = result.as_ref().err().filter(|error| error.passing()) else { return result };
+            let Some(pause) = retries.next(error.retry_after()) else { return result };
+            tracing::debug!(digest = %blob.digest, %error, "pushing again");
+            tokio::time::sleep(pause).await;
         }
-        self.try_push_blob(blob, target).await
     }
 
     async fn try_push_blob(&self, blob: &Blob, target: &Reference) -> Result<Progress, RegistryError> {
@@ -179,14 +174,7 @@ impl Client {
         }
         let put = url::with(&location, "digest", &blob.digest);
         let content = self.open(blob).await?;
-        let response = self
-            .send_once(target, &Method::PUT, &put, &|request| {
-                request
-                    .header(header::CONTENT_TYPE, "application/octet-stream")
-                    .header(header::CONTENT_LENGTH, size)
-                    .body(content.body())
-            })
-            .await?;
+        let response = self.upload(target, &put, size, &content).await?;
         checked(target, &what, response).await?;
         Ok(Progress::Sent { size })
     }
@@ -203,25 +191,5 @@ impl Client {
                 Content::Temporary(file)
             }
         })
-    }
-}
-
-/// A blob's bytes, which may be sent more than once.
-enum Content {
-    Bytes(Bytes),
-    File(PathBuf),
-    Temporary(tempfile::NamedTempFile),
-}
-
-impl Content {
-    fn body(&self) -> Body {
-        let path = match self {
-            Content::Bytes(bytes) => return Body::from(bytes.clone()),
-            Content::File(path) => path.clone(),
-            Content::Temporary(file) => file.path().to_owned(),
-        };
-        // Opened when it is sent; a file that cannot be read breaks the request off.
-        let file = async move { tokio::fs::File::open(path).await.map(|f| ReaderStream::with_capacity(f, 128 * 1024)) };
-        Body::wrap_stream(stream::once(file).try_flatten())
     }
 }

@@ -57,7 +57,7 @@ struct Tokens {
 async fn with_tokens(tokens: Tokens) -> SocketAddr {
     let directory = tempfile::tempdir().unwrap();
     let storage = Storage::open(directory.keep(), 1 << 20).unwrap();
-    let router = barge_registry::router(storage, Arc::new(|_, _| true))
+    let router = barge_registry::router(storage, Arc::new(|_, _| barge_registry::Verdict::Granted))
         .layer(axum::middleware::from_fn_with_state(tokens.clone(), challenge));
     let token = move |request: Request| async move {
         let who = request.headers().get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();

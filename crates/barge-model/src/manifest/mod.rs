@@ -6,6 +6,7 @@
 mod parse;
 mod quantity;
 mod resolve;
+mod spelling;
 mod values;
 mod words;
 

@@ -1,5 +1,8 @@
 //! Strict reading of `barge.yaml`: every mistake is named with its line, its column and what was probably meant.
 
+use serde::de::DeserializeSeed;
+
+use super::spelling::Part;
 use super::{Manifest, words};
 
 /// The largest `barge.yaml` that is read, in bytes.
@@ -60,8 +63,20 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Err(ManifestError::Empty);
     }
-    let options = serde_saphyr::options! {
+    let fail = |error: serde_saphyr::Error| located(text, &error);
+    let mut manifest: Manifest = serde_saphyr::from_str_with_options(text, options()).map_err(fail)?;
+    let texts = Part::Manifest(&mut manifest);
+    serde_saphyr::with_deserializer_from_str_with_options(text, options(), |file| texts.deserialize(file))
+        .map_err(fail)?;
+    Ok(manifest)
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+        // `no`, `off` and `y` are words, and so is `123e4567`, which would be more than any number.
+        strict_booleans: true,
+        non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::AsString,
         // Far beyond what a file of the size above needs, and far below what would hurt: aliases can multiply a file.
         budget: serde_saphyr::budget! {
             max_aliases: 1_000,
@@ -73,8 +88,7 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: 50_000,
         },
-    };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| located(text, &error))
+    }
 }
 
 fn located(text: &str, error: &serde_saphyr::Error) -> ManifestError {

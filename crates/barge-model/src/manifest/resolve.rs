@@ -10,6 +10,9 @@ pub enum ResolveError {
     /// Neither written nor found.
     #[error("there is no command that starts the service")]
     NoCommand,
+    /// A word that no program can be given.
+    #[error("the command's word {0:?} has a zero byte, which no program can be given")]
+    CommandWord(String),
     /// More instances than are allowed.
     #[error("replicas is {0}; at most {MAX_REPLICAS} are allowed")]
     TooManyReplicas(u32),
@@ -87,6 +90,9 @@ impl ServiceConfig {
     pub fn check(&self) -> Result<(), ResolveError> {
         if self.command.first().is_none_or(String::is_empty) {
             return Err(ResolveError::NoCommand);
+        }
+        if let Some(word) = self.command.iter().find(|word| word.contains('\0')) {
+            return Err(ResolveError::CommandWord(word.clone()));
         }
         if let Some(replicas) = self.replicas.filter(|replicas| *replicas > MAX_REPLICAS) {
             return Err(ResolveError::TooManyReplicas(replicas));

@@ -26,8 +26,9 @@ impl<'de> Deserialize<'de> for Command {
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Command, A::Error> {
                 let mut words = Vec::new();
-                while let Some(word) = list.next_element::<Scalar>()? {
-                    words.push(word.0);
+                // As text, so that a word that looks like a number keeps its spelling.
+                while let Some(word) = list.next_element::<String>()? {
+                    words.push(word);
                 }
                 non_empty(words)
             }
@@ -79,6 +80,7 @@ impl<'de> Deserialize<'de> for EnvValue {
             fn visit_str<E: de::Error>(self, value: &str) -> Result<EnvValue, E> {
                 Ok(EnvValue::Text(value.to_owned()))
             }
+            // What looks like a number or a flag is text all the same; `spelling` finds out which.
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<EnvValue, E> {
                 Ok(EnvValue::Text(value.to_string()))
             }
@@ -97,7 +99,7 @@ impl<'de> Deserialize<'de> for EnvValue {
                     if key != "secret" {
                         return Err(de::Error::unknown_field(&key, &["secret"]));
                     }
-                    secret = Some(map.next_value::<Scalar>()?.0);
+                    secret = Some(map.next_value::<String>()?);
                 }
                 let secret = secret.ok_or_else(|| de::Error::missing_field("secret"))?;
                 Ok(EnvValue::Secret { secret })
@@ -119,17 +121,5 @@ impl schemars::JsonSchema for EnvValue {
                 { "type": "object", "properties": { "secret": { "type": "string" } }, "required": ["secret"], "additionalProperties": false }
             ]
         })
-    }
-}
-
-/// A scalar of any type, as text.
-struct Scalar(String);
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match EnvValue::deserialize(deserializer)? {
-            EnvValue::Text(text) => Ok(Self(text)),
-            EnvValue::Secret { .. } => Err(de::Error::custom("expected a text")),
-        }
     }
 }

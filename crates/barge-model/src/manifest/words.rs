@@ -37,6 +37,9 @@ fn phrase(said: &str, word: &str) -> Option<String> {
         "alias references unknown anchor" => {
             Some(format!("`{word}` refers to nothing; to give a text that starts with '*', put it into quotes"))
         }
+        "cannot deserialize tagged scalar into string" => {
+            fixed("a YAML tag gives this text another type; leave the tag out")
+        }
         _ if said.starts_with("cannot deserialize null") => fixed("expected a text, found nothing"),
         _ if said.starts_with("invalid u32") && word.parse::<u128>().is_ok() => Some(format!("`{word}` is too large")),
         _ if said.starts_with("invalid u32") => Some(format!("`{word}` is not a whole number of 0 or more")),

@@ -1,14 +1,20 @@
 //! Garbage collection keeps what is named and what is young, and nothing else.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use barge_registry::Collected;
+use barge_registry::{Collected, Storage, Verdict, router};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use serde_json::json;
 
-use crate::support::{INDEX, Registry, digest};
+use crate::support::{DEADLINE, INDEX, Registry, call, digest};
 
 const NONE: Duration = Duration::ZERO;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -73,7 +79,7 @@ async fn a_collection_makes_room() {
 }
 
 /// Makes a file look as if it had been written two hours ago.
-fn age(path: &std::path::Path) {
+fn age(path: &Path) {
     let file = std::fs::File::options().append(true).open(path).unwrap();
     file.set_modified(std::time::SystemTime::now() - 2 * HOUR).unwrap();
 }
@@ -114,4 +120,87 @@ async fn an_old_manifest_that_a_push_has_just_found_is_young_again_with_its_blob
         let expected = if method == "HEAD" { (0, 0) } else { (1, 3) };
         assert_eq!((collected.manifests, collected.blobs), expected, "{method}");
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_ends_the_collection_before_anything_is_removed() {
+    let registry = Registry::new();
+    let image = registry.image("a", "1", "layer").await;
+    let other = registry.blob("a", "never named").await;
+    let file = registry.blob_file(&image);
+    let kept = std::fs::read(&file).unwrap();
+    // A directory cannot be read as a file, even by root.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert!(registry.storage.collect(&BTreeSet::new(), NONE).is_err());
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::write(&file, kept).unwrap();
+    for blob in [digest(b"layer"), digest(b"{}"), other] {
+        assert!(has(&registry, &format!("/v2/a/blobs/{blob}")).await, "{blob}");
+    }
+    assert!(has(&registry, "/v2/a/manifests/1").await);
+}
+
+#[tokio::test]
+async fn what_an_interrupted_collection_left_takes_room_until_the_next_one() {
+    let registry = Registry::new();
+    let place = registry.directory.path().join("registry");
+    std::fs::write(place.join("trash/left"), "x".repeat(60)).unwrap();
+    let storage = Storage::open(place, 100).unwrap();
+    let router = router(storage.clone(), Arc::new(|_, _| Verdict::Granted));
+    let content = "y".repeat(50);
+    let path = format!("/v2/a/blobs/uploads/?digest={}", digest(content.as_bytes()));
+    for status in [StatusCode::INSUFFICIENT_STORAGE, StatusCode::CREATED] {
+        let answer = call(&router, "POST", &path, &[], Body::from(content.clone())).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        storage.collect(&BTreeSet::new(), NONE).unwrap();
+        assert_eq!(registry.files("trash"), 0);
+    }
+}
+
+/// A pipe, opened for writing as soon as somebody reads it.
+fn opened(pipe: &Path) -> std::fs::File {
+    let start = Instant::now();
+    loop {
+        match std::fs::File::options().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(pipe) {
+            Ok(file) => return file,
+            Err(error) => assert!(start.elapsed() < DEADLINE, "{error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Asks for things while a collection stands still: one of the tags that it reads is a pipe.
+async fn ask_during_a_collection() {
+    let registry = Registry::new();
+    let image = registry.image("a", "1", "layer").await;
+    let pipe = registry.directory.path().join("registry/repositories/a/_barge/tags/pipe");
+    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let storage = registry.storage.clone();
+    let collection = std::thread::spawn(move || storage.collect(&BTreeSet::new(), NONE));
+    let mut tag = opened(&pipe);
+    let layer = format!("/v2/a/blobs/{}", digest(b"layer"));
+    let waits = has(&registry, &layer);
+    tokio::pin!(waits);
+    tokio::select! {
+        biased;
+        found = &mut waits => panic!("the collection has not decided yet, and the answer is {found}"),
+        base = registry.get("/v2/") => assert_eq!(base.status, StatusCode::OK),
+    }
+    tag.write_all(image.as_bytes()).unwrap();
+    drop(tag);
+    assert!(waits.await);
+    collection.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_collection_that_takes_long_keeps_no_thread_from_other_requests() {
+    let (told, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        // With one thread alone, a request that blocks it would block all of them.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(ask_during_a_collection());
+        told.send(()).unwrap();
+    });
+    done.recv_timeout(DEADLINE).unwrap();
 }

@@ -1,12 +1,13 @@
 //! A registry in a temporary directory, asked without a network where that is enough.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use barge_registry::{Storage, router};
+use barge_registry::{Storage, Verdict, router};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -53,7 +54,7 @@ impl Registry {
     pub(crate) fn with_limit(limit: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let storage = Storage::open(directory.path().join("registry"), limit).unwrap();
-        let router = router(storage.clone(), Arc::new(|_, _| true));
+        let router = router(storage.clone(), Arc::new(|_, _| Verdict::Granted));
         Self { directory, storage, router }
     }
 
@@ -96,6 +97,19 @@ impl Registry {
         let answer = self.call("POST", &format!("/v2/{repository}/blobs/uploads/"), &[], Body::empty()).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED);
         answer.header("location").to_owned()
+    }
+
+    /// The file of the upload at `location`.
+    pub(crate) fn upload_file(&self, location: &str) -> PathBuf {
+        let id = location.rsplit('/').next().unwrap();
+        let entries = std::fs::read_dir(self.directory.path().join("registry/uploads")).unwrap();
+        let mut paths = entries.map(|entry| entry.unwrap().path());
+        paths.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(id)).unwrap()
+    }
+
+    /// The file of a blob.
+    pub(crate) fn blob_file(&self, digest: &str) -> PathBuf {
+        self.directory.path().join("registry/blobs").join(&digest[7..])
     }
 
     /// How many files a part of the directory holds.

@@ -1,6 +1,7 @@
 //! Uploads: in one request, in two, in pieces; wrong, cut off, too large, and two at once.
 
-use std::time::Instant;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
@@ -85,6 +86,38 @@ async fn an_upload_can_be_given_up() {
 }
 
 #[tokio::test]
+async fn an_upload_belongs_to_the_repository_that_it_was_begun_in() {
+    let registry = Registry::new();
+    let location = registry.begin("group/a").await;
+    let elsewhere = location.replace("group/a", "group/b");
+    let name = digest(b"content");
+    let finish = format!("{elsewhere}?digest={name}");
+    for (method, path) in [("GET", &elsewhere), ("PATCH", &elsewhere), ("PUT", &finish), ("DELETE", &elsewhere)] {
+        let answer = registry.call(method, path, &[], "content").await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method}: {answer:?}");
+        assert_eq!(answer.code(), "BLOB_UPLOAD_UNKNOWN", "{method}");
+    }
+    let done = registry.call("PUT", &format!("{location}?digest={name}"), &[], "content").await;
+    assert_eq!(done.status, StatusCode::CREATED, "{done:?}");
+    assert_eq!(registry.get(&format!("/v2/group/b/blobs/{name}")).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_as_what_it_is() {
+    let registry = Registry::new();
+    // One piece that is so small that it fails only when the file is flushed, and one that fails when it is written.
+    for size in [10, 10 << 20] {
+        let location = registry.begin("a").await;
+        let file = registry.upload_file(&location);
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &file).unwrap();
+        let answer = registry.call("PATCH", &location, &[], "x".repeat(size)).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::INSUFFICIENT_STORAGE, "DENIED"), "{size}");
+        assert_eq!(answer.json()["errors"][0]["message"], "the registry's disk is full", "{size}");
+    }
+}
+
+#[tokio::test]
 async fn the_limit_of_space_holds_and_what_is_given_up_makes_room() {
     let registry = Registry::with_limit(100);
     registry.blob("a", &"x".repeat(60)).await;
@@ -99,7 +132,7 @@ async fn the_limit_of_space_holds_and_what_is_given_up_makes_room() {
     assert_eq!(registry.call("PATCH", &second, &[], "z".repeat(40)).await.status, StatusCode::ACCEPTED);
     // A registry that is opened again counts what is there.
     let again = barge_registry::Storage::open(registry.directory.path().join("registry"), 100).unwrap();
-    let router = barge_registry::router(again, std::sync::Arc::new(|_, _| true));
+    let router = barge_registry::router(again, std::sync::Arc::new(|_, _| barge_registry::Verdict::Granted));
     let third = crate::support::call(&router, "POST", "/v2/a/blobs/uploads/", &[], Body::empty()).await;
     let answer = crate::support::call(&router, "PATCH", third.header("location"), &[], Body::from("z")).await;
     assert_eq!(answer.status, StatusCode::INSUFFICIENT_STORAGE);
@@ -145,7 +178,7 @@ async fn a_piece_that_breaks_off_leaves_the_upload_as_it_was() {
 async fn a_piece_whose_request_is_dropped_is_taken_back_as_well() {
     let registry = Registry::new();
     let location = registry.begin("a").await;
-    let path = registry.directory.path().join("registry/uploads").join(location.rsplit('/').next().unwrap());
+    let path = registry.upload_file(&location);
     let (sender, body) = piecewise();
     let taken = async {
         sender.send(Ok(Bytes::from("012345"))).await.unwrap();
@@ -174,6 +207,8 @@ async fn a_second_request_for_an_upload_is_refused_while_the_first_goes_on() {
         {
             assert_eq!(registry.call(method, &path, &[], "x").await.status, StatusCode::CONFLICT, "{method}");
         }
+        let collected = registry.storage.collect(&BTreeSet::new(), Duration::ZERO).unwrap();
+        assert_eq!(collected.uploads, 0, "a collection leaves it alone as well");
         drop(sender);
     };
     let (first, ()) = tokio::join!(registry.call("PATCH", &location, &[], body), others);
@@ -196,7 +231,7 @@ async fn a_client_that_vanishes_in_the_middle_leaves_an_upload_that_can_go_on() 
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf");
     stream.write_all(head.as_bytes()).await.unwrap();
-    let path = registry.directory.path().join("registry/uploads").join(location.rsplit('/').next().unwrap());
+    let path = registry.upload_file(&location);
     until(|| std::fs::metadata(&path).unwrap().len() == 4).await;
     drop(stream);
     until(|| std::fs::metadata(&path).unwrap().len() == 0).await;
@@ -219,7 +254,7 @@ async fn until(mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < DEADLINE, "waited in vain");
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

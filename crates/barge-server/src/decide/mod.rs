@@ -60,6 +60,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) releases: Vec<StoredRelease>,
     /// What the engine has decided so far.
     pub(crate) status: &'a RolloutStatus,
+    /// What the engine was told last, if anything.
+    pub(crate) told: Option<Told>,
     /// Who asks.
     pub(crate) actor: &'a str,
     /// The version that the caller has seen, where it says so.
@@ -67,6 +69,13 @@ pub(crate) struct Situation<'a> {
     pub(crate) now: Timestamp,
     /// For a new id.
     pub(crate) random: u128,
+}
+
+/// What an engine was told last. It knows more than the database where that was lost, or restored from a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) version: u64,
+    pub(crate) replicas: u32,
 }
 
 /// Decides.
@@ -91,11 +100,12 @@ pub(crate) fn decide(mut situation: Situation<'_>, request: Request) -> Result<C
 }
 
 impl Situation<'_> {
-    /// The service as stored, one version on.
+    /// The service as stored, one version on; beyond what the engine has, which would refuse anything older.
     fn next_service(&self) -> StoredService {
-        let fresh = || StoredService { key: self.key.clone(), version: 0, replicas: 1, target: None, withdrawn: None };
+        let replicas = self.told.map_or(1, |told| told.replicas);
+        let fresh = || StoredService { key: self.key.clone(), version: 0, replicas, target: None, withdrawn: None };
         let mut service = self.service.clone().unwrap_or_else(fresh);
-        service.version += 1;
+        service.version = service.version.max(self.told.map_or(0, |told| told.version)) + 1;
         service
     }
 

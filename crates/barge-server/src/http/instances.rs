@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use barge_api::{InstanceList, LogLines, TokenRole};
-use barge_engine::LogOptions;
+use barge_engine::{LogOptions, LogStream};
 use barge_model::ServiceKey;
 use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
@@ -93,11 +93,13 @@ pub(crate) async fn logs(
     caller.require(TokenRole::Developer, &key)?;
     let options = LogOptions { tail: query.tail.min(MAX_TAIL), follow: false };
     let stream = environment(&app, &key.environment)?.engine.logs(&key, &path.instance, options).await?;
-    let read = stream.filter_map(|line| async { line.ok() }).collect::<Vec<String>>();
-    let slow =
-        |_| ServerError::Engine(barge_engine::EngineError::failed("read the log", std::io::Error::other("slow")));
-    let lines = tokio::time::timeout(READ_LIMIT, read).await.map_err(slow)?;
-    Ok(Json(LogLines { lines }))
+    Ok(Json(LogLines { lines: lines_within(READ_LIMIT, stream).await? }))
+}
+
+async fn lines_within(limit: Duration, stream: LogStream) -> Result<Vec<String>, ServerError> {
+    let read = stream.filter_map(|line| async { line.ok() }).collect();
+    let slow = |_| ServerError::Unavailable("reading the output took too long; ask for fewer lines");
+    tokio::time::timeout(limit, read).await.map_err(slow)
 }
 
 /// Streams an instance's output as server-sent events, one line each.
@@ -125,4 +127,21 @@ pub(crate) async fn logs_stream(
         .map(|line| Ok(Event::default().data(line.replace('\r', "\u{240d}"))))
         .take_until(app.until_over(&caller));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn output_that_takes_too_long_is_unavailable_and_no_failure_of_the_server() {
+        let slow: LogStream = Box::pin(stream::iter([Ok("one".to_owned())]).chain(stream::pending()));
+        let problem = lines_within(Duration::from_millis(10), slow).await.unwrap_err().problem();
+        assert_eq!((problem.status, problem.code.as_str()), (503, "unavailable"));
+        assert_eq!(problem.detail, "reading the output took too long; ask for fewer lines");
+        let fast: LogStream = Box::pin(stream::iter([Ok("one".to_owned()), Ok("two".to_owned())]));
+        assert_eq!(lines_within(Duration::from_secs(60), fast).await.unwrap(), ["one", "two"]);
+    }
 }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::extract::{ApiPath, ChangeHeaders, Posted, ReleasePath, ServicePath};
 use crate::access::Caller;
-use crate::decide::{self, Request, Situation};
+use crate::decide::{self, Request, Situation, Told};
 use crate::problem::{ChangeProblems, ServerError};
 use crate::store::RequestIdentity;
 use crate::{App, now};
@@ -166,11 +166,14 @@ async fn change<T: DeserializeOwned>(
     };
     let (changed, if_match) = (app.clone(), posted.if_match);
     let answer = app.carry_through(async move {
-        let status = engine.report(&key).await?.map(|report| report.status).unwrap_or_default();
+        let report = engine.report(&key).await?;
+        let told = report.as_ref().map(|report| Told { version: report.version, replicas: report.replicas });
+        let status = report.map(|report| report.status).unwrap_or_default();
         let (now, random) = (now(), rand::random());
         let decide = |service, releases| {
             let actor = identity.actor.as_str();
-            let situation = Situation { key: &key, service, releases, status: &status, actor, if_match, now, random };
+            let situation =
+                Situation { key: &key, service, releases, status: &status, told, actor, if_match, now, random };
             decide::decide(situation, request)
         };
         let answer = changed.store.change(&key, &identity, now, decide).await?;

@@ -95,7 +95,8 @@ impl Applier {
         };
         match environment.engine.apply(desired).await {
             Ok(()) | Err(EngineError::Stopping) => true,
-            // Somebody told a later state in between, or the database is an older copy; the log tells which.
+            // Somebody told a later state in between; or the database is an older copy, and the next change goes beyond what the engine
+            // has. Until then it stays with that, and the status says that it is not settled.
             Err(error @ EngineError::Stale { .. }) => {
                 tracing::warn!(%key, error = &error as &dyn std::error::Error, "the engine has a later state");
                 true

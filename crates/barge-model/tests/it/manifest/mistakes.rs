@@ -103,7 +103,7 @@ fn mistakes_in_a_field() {
         ("command: []", "3:10: the command is empty"),
         ("command: {a: b}", "3:10: expected a command line, or a list of a program and its arguments, found fields"),
         ("command: \"a 'b\"", "3:10: the command has a quote that is not closed"),
-        ("command: [a, {b: c}]", "3:15: unknown field `b`; the only field here is `secret`"),
+        ("command: [a, {b: c}]", "3:14: expected a single value"),
         ("command: 5", "3:1: expected a command line, or a list of a program and its arguments, found `5`"),
         ("healthcheck: [a]", "3:14: expected a single value"),
         ("templates: a.template", "3:12: expected a list such as `[one, two]`"),
@@ -116,10 +116,10 @@ fn mistakes_in_a_field() {
             "env: {A: {secrt: x}}",
             "3:11: unknown field `secrt`; the only field here is `secret` | did you mean `secret`?",
         ),
-        ("env: {A: {secret: [x]}}", "3:11: expected a text, a number, true or false, or {secret: NAME}, found a list"),
+        ("env: {A: {secret: [x]}}", "3:19: expected a single value"),
         ("env: {A: {}}", "3:10: `secret` is missing"),
         ("env: {A: {secret: a, secret: b}}", "3:22: `secret` is given twice"),
-        ("env: {A: {secret: {secret: x}}}", "3:19: expected a text"),
+        ("env: {A: {secret: {secret: x}}}", "3:19: expected a single value"),
         ("env:\n  A: 1\n  A: 2", "5:3: `A` is given twice"),
         ("env: {A: }", "3:7: expected a text, a number, true or false, or {secret: NAME}, found nothing"),
         ("resources: {cpus: 2}", "3:13: unknown field `cpus`; the fields here are cpu, memory | did you mean `cpu`?"),
@@ -247,5 +247,15 @@ fn mistakes_in_a_field() {
     ];
     for (text, expected) in rows {
         check_error(&format!("name: greeter\nkind: web\n{text}\n"), expected);
+    }
+}
+
+#[test]
+fn a_tag_of_another_type_is_no_text() {
+    for text in ["env: {A: !!int 5}", "environments: {test: {env: {A: !!bool true}}}", "command: [./run, !!float 1.10]"]
+    {
+        let error = parse(format!("name: greeter\nkind: web\n{text}\n").as_bytes()).unwrap_err();
+        let expected = "a YAML tag gives this text another type; leave the tag out";
+        assert!(error.to_string().ends_with(expected), "{text}: {error}");
     }
 }

@@ -1,6 +1,7 @@
 //! `barge.yaml`: what is read, what it means in an environment, and what a mistake says.
 
 mod hostile;
+mod image;
 mod mistakes;
 mod read;
 mod resolve;

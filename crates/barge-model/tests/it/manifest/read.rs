@@ -89,6 +89,85 @@ fn ways_of_writing_that_mean_the_same() {
     }
 }
 
+/// Texts that YAML takes for something else, and what has to come of them.
+const SPELLINGS: [(&str, &str); 32] = [
+    ("no", "no"),
+    ("off", "off"),
+    ("yes", "yes"),
+    ("On", "On"),
+    ("y", "y"),
+    ("N", "N"),
+    ("true", "true"),
+    ("True", "True"),
+    ("FALSE", "FALSE"),
+    ("5", "5"),
+    ("+5", "+5"),
+    ("-0", "-0"),
+    ("01234", "01234"),
+    ("007", "007"),
+    ("1_000", "1_000"),
+    ("0x1F", "0x1F"),
+    ("0o17", "0o17"),
+    ("0b11", "0b11"),
+    ("1.10", "1.10"),
+    ("1.0", "1.0"),
+    ("-2.50", "-2.50"),
+    ("12e5", "12e5"),
+    ("123e4567", "123e4567"),
+    (".inf", ".inf"),
+    (".5", ".5"),
+    ("99999999999999999999", "99999999999999999999"),
+    ("2026-11-25", "2026-11-25"),
+    ("12:30:45", "12:30:45"),
+    ("'no'", "no"),
+    ("\"1.10\"", "1.10"),
+    ("'~'", "~"),
+    ("!!str 1.10", "1.10"),
+];
+
+#[test]
+fn texts_are_as_they_are_written() {
+    let read = |text: String| parse(format!("name: greeter\nkind: web\n{text}\n").as_bytes()).unwrap();
+    let test = EnvironmentName::new("test").unwrap();
+    for (written, expected) in SPELLINGS {
+        let value = EnvValue::Text(expected.to_owned());
+        assert_eq!(read(format!("env: {{A: {written}}}")).env["A"], value, "{written}");
+        assert_eq!(read(format!("env:\n  A: {written}\n  B: x")).env["A"], value, "{written}");
+        let overlaid = read(format!("environments: {{test: {{env: {{A: {written}}}}}}}"));
+        assert_eq!(overlaid.environments[&test].env["A"], value, "{written}");
+        let command = read(format!("command: [./run, --color, {written}]")).command.unwrap();
+        assert_eq!(command.0, ["./run", "--color", expected], "{written}");
+        let secret = read(format!("env: {{A: {{secret: {written}}}}}"));
+        assert_eq!(secret.env["A"], EnvValue::Secret { secret: expected.to_owned() }, "{written}");
+        let path = read(format!("build: {{path: {written}}}")).build.path;
+        assert_eq!(path.as_deref(), Some(expected), "{written}");
+    }
+}
+
+#[test]
+fn texts_are_as_they_are_written_where_an_alias_stands_for_them() {
+    let text = "name: greeter
+kind: web
+env: &common {A: &version 1.10, B: *version, secret: 012, P: {secret: 0x1F}}
+environments:
+  test: {env: {<<: *common, A: 2.0}}
+  uat: &uat {env: *common}
+  product: *uat
+";
+    let manifest = parse(text.as_bytes()).unwrap();
+    let told = |env: &std::collections::BTreeMap<String, EnvValue>| {
+        ["A", "B", "secret", "P"].map(|name| match &env[name] {
+            EnvValue::Text(text) => text.clone(),
+            EnvValue::Secret { secret } => format!("secret {secret}"),
+        })
+    };
+    assert_eq!(told(&manifest.env), ["1.10", "1.10", "012", "secret 0x1F"]);
+    let overlay = |name: &str| told(&manifest.environments[&EnvironmentName::new(name).unwrap()].env);
+    assert_eq!(overlay("test"), ["2.0", "1.10", "012", "secret 0x1F"]);
+    assert_eq!(overlay("uat"), ["1.10", "1.10", "012", "secret 0x1F"]);
+    assert_eq!(overlay("product"), ["1.10", "1.10", "012", "secret 0x1F"]);
+}
+
 #[test]
 fn a_byte_order_mark_and_dos_line_ends_do_no_harm() {
     let plain = parse(b"name: greeter\nkind: rpc\nreplicas: 3\n").unwrap();

@@ -84,6 +84,7 @@ fn what_has_no_meaning_is_refused() {
         ),
         ("env: {A: {secret: ''}}", "the secret of A, \"\", is not a secret's name: letters, digits, '-' and '_' only"),
         ("env: {A: \"a\\0b\"}", "the value of A has a zero byte, which no environment variable can have"),
+        ("command: [./run, \"a\\0b\"]", "the command's word \"a\\0b\" has a zero byte, which no program can be given"),
         ("healthcheck: healthz", "healthcheck \"healthz\" must be a path that starts with '/' and has no spaces"),
         ("healthcheck: '/a b'", "healthcheck \"/a b\" must be a path that starts with '/' and has no spaces"),
         (

@@ -9,7 +9,7 @@ use barge_model::rollout::{
 };
 use barge_model::{Digest, EnvironmentName, InstanceId, Millis, ReleaseId, ServiceKey, ServiceName, Timestamp};
 
-use crate::decide::{Change, Refusal, Request, Situation, decide};
+use crate::decide::{Change, Refusal, Request, Situation, Told, decide};
 use crate::store::{StoredRelease, StoredService};
 
 /// The stored records of one service, and its engine.
@@ -20,6 +20,8 @@ pub(super) struct World {
     releases: Vec<StoredRelease>,
     status: RolloutStatus,
     observed: Observed,
+    /// What the engine was told last, where the database does not know.
+    pub(super) told: Option<Told>,
     now: Timestamp,
     serial: u128,
     /// Instances that start from now on fail.
@@ -35,6 +37,7 @@ impl Default for World {
             releases: Vec::new(),
             status: RolloutStatus::default(),
             observed: Observed::default(),
+            told: None,
             now: Timestamp::from_millis(1_700_000_000_000),
             serial: 0,
             broken: false,
@@ -102,6 +105,7 @@ impl World {
             service: self.service.clone(),
             releases: self.releases.clone(),
             status: &self.status,
+            told: self.told,
             actor: "ann",
             if_match,
             now: self.now,
