@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use barge_server::StoreError;
+
 use crate::failure::{Failure, Kind};
 
 /// Why the platform does not start.
@@ -51,9 +53,18 @@ impl From<PlatformError> for Failure {
         match &error {
             PlatformError::Locked { .. } => failure
                 .hint("use the platform that runs, or start another one with `barge up --data DIRECTORY --any-port`"),
-            PlatformError::Newer { .. } | PlatformError::Server(barge_server::StoreError::Newer { .. }) => {
+            PlatformError::Newer { .. } | PlatformError::Server(StoreError::Newer { .. }) => {
                 failure.hint("install that version again, or start afresh with `barge up --data DIRECTORY`")
             }
+            PlatformError::Server(
+                StoreError::NotADatabase { path }
+                | StoreError::Broken { path, .. }
+                | StoreError::Open { path, .. }
+                | StoreError::Migrate { path, .. },
+            ) => failure.hint(format!(
+                "the file is left as it is, and instances go on. `sqlite3 {path} .recover` may save its records; \
+                 `mv {path} {path}.damaged` and `barge up` begin a new history over what runs"
+            )),
             PlatformError::NotOurs { .. } => failure.hint("name another directory with --data"),
             PlatformError::PortTaken { port, option, .. } => failure.hint(format!(
                 "`ss -ltnp 'sport = :{port}'` says who has it; `barge up {option} 0` takes any free port"

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use barge_image::{Credentials, RegistryError};
-use barge_registry::Storage;
+use barge_registry::{Operation, Storage, Verdict};
 
 use crate::support::{Served, anonymous, client_as, listen, small};
 
@@ -20,8 +20,11 @@ const PASSWORD: &str = "p$w:ö";
 /// `robot$barge+ci:p$w:ö` in base 64.
 const BASIC: &str = "Basic cm9ib3QkYmFyZ2UrY2k6cCR3OsO2";
 
-fn only_us(headers: &HeaderMap, _writes: bool) -> bool {
-    headers.get("authorization").is_some_and(|value| value == BASIC)
+fn only_us(headers: &HeaderMap, _: &Operation<'_>) -> Verdict {
+    match headers.get("authorization") {
+        Some(value) if value == BASIC => Verdict::Granted,
+        _ => Verdict::Unknown,
+    }
 }
 
 #[tokio::test]
@@ -57,7 +60,7 @@ struct Tokens {
 async fn with_tokens(tokens: Tokens) -> SocketAddr {
     let directory = tempfile::tempdir().unwrap();
     let storage = Storage::open(directory.keep(), 1 << 20).unwrap();
-    let router = barge_registry::router(storage, Arc::new(|_, _| barge_registry::Verdict::Granted))
+    let router = barge_registry::router(storage, Arc::new(|_, _| Verdict::Granted))
         .layer(axum::middleware::from_fn_with_state(tokens.clone(), challenge));
     let token = move |request: Request| async move {
         let who = request.headers().get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use barge_image::build::BuildRequest;
 use barge_image::image::Runtime;
 use barge_image::{Client, Credentials, Image, Reference, build};
-use barge_registry::Storage;
+use barge_registry::{Operation, Storage, Verdict};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -76,10 +76,10 @@ type Shared = (Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<Fault>>>);
 
 impl Served {
     pub(crate) async fn start() -> Self {
-        Self::with(|_, _| true).await
+        Self::with(|_, _| Verdict::Granted).await
     }
 
-    pub(crate) async fn with(access: fn(&HeaderMap, bool) -> bool) -> Self {
+    pub(crate) async fn with(access: fn(&HeaderMap, &Operation<'_>) -> Verdict) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let storage = Storage::open(directory.path().to_owned(), 1 << 30).unwrap();
         let shared: Shared = Shared::default();

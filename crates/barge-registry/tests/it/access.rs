@@ -8,6 +8,9 @@ use barge_registry::{Kind, Operation, Verdict, router};
 
 use crate::support::{Registry, call, digest};
 
+/// What the hook was asked: the kind, and the repository.
+type Seen = Arc<Mutex<Vec<(Kind, Option<String>)>>>;
+
 #[tokio::test]
 async fn wrong_credentials_are_refused_with_a_challenge_and_reading_is_apart_from_writing() {
     let registry = Registry::new();
@@ -53,7 +56,7 @@ async fn wrong_credentials_are_refused_with_a_challenge_and_reading_is_apart_fro
 #[tokio::test]
 async fn whoever_decides_is_told_what_is_wanted_and_where() {
     let registry = Registry::new();
-    let seen: Arc<Mutex<Vec<(Kind, Option<String>)>>> = Arc::default();
+    let seen: Seen = Arc::default();
     let noted = Arc::clone(&seen);
     let access = move |_: &HeaderMap, operation: &Operation<'_>| {
         noted.lock().unwrap().push((operation.kind, operation.repository.map(str::to_owned)));

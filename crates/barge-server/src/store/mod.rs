@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use barge_model::Timestamp;
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
 
@@ -53,6 +53,14 @@ pub enum StoreError {
         path: String,
         /// Why not.
         source: Cause,
+    },
+    /// What is in it contradicts itself.
+    #[error("the database {path} is damaged: {told}")]
+    Broken {
+        /// Which file.
+        path: String,
+        /// What SQLite says of it.
+        told: String,
     },
     /// It was written by a later version.
     #[error("the database {path} was written by a later version of Barge")]
@@ -133,6 +141,7 @@ impl Store {
         let open = |source| StoreError::Open { path: shown.clone(), source: Cause(source) };
         let database = connect(options).await.map_err(open)?;
         let store = Self { database, last_id: Arc::default() };
+        store.check(&shown).await?;
         store.bring_up_to_date(&shown).await?;
         Ok(store)
     }
@@ -143,6 +152,15 @@ impl Store {
         let mut last = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
         *last = if fresh > *last { fresh } else { last.increment().unwrap_or(fresh) };
         last.to_string()
+    }
+
+    /// Looks for damage before anything is built on it: what a torn disk has left would otherwise show in the middle of a change.
+    async fn check(&self, shown: &str) -> Result<(), StoreError> {
+        let broken = |told: String| StoreError::Broken { path: shown.to_owned(), told };
+        let question = Statement::from_string(DbBackend::Sqlite, "PRAGMA quick_check(1)");
+        let answer = self.database.query_one_raw(question).await.map_err(|error| broken(error.to_string()))?;
+        let told = answer.and_then(|row| row.try_get_by_index::<String>(0).ok()).unwrap_or_default();
+        if told == "ok" { Ok(()) } else { Err(broken(told)) }
     }
 
     /// All steps at once or none, and not beside another server that begins.
