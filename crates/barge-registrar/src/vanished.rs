@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use barge_model::InstanceId;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -112,6 +111,6 @@ impl Vanished {
 }
 
 async fn refuses(address: SocketAddr) -> bool {
-    let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await;
-    matches!(connected, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
+    let asked = tokio::task::spawn_blocking(move || std::net::TcpStream::connect_timeout(&address, CONNECT_LIMIT));
+    matches!(asked.await, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
 }

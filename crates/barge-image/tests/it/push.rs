@@ -125,7 +125,7 @@ async fn a_connection_that_is_cut_is_no_failure() {
 
 #[tokio::test]
 async fn what_will_not_pass_is_told_at_once() {
-    for (code, expected) in [(403, "refuses access to"), (413, "answered 413"), (507, "answered 507")] {
+    for (code, expected) in [(403, "refuses access to"), (413, "answered 413"), (507, "has no room for")] {
         let served = Served::start().await;
         let answer: fn() -> Response = match code {
             403 => || status(403),

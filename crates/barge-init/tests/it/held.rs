@@ -16,8 +16,8 @@ fn check_held(plan: &Plan, ending: Ending, reason: &str) -> Init {
     assert!(status.reason.as_ref().unwrap().contains(reason), "{status:#?}");
     assert!(timeline(&status).contains("start failed, held"), "{status:#?}");
     assert_eq!(status.pid, None);
-    // The socket and the file say the same.
-    assert_eq!(init.file().unwrap(), status);
+    // The socket and the file say the same; the file a moment later.
+    eventually("the file", || init.file().as_ref() == Some(&status));
     init
 }
 
