@@ -165,7 +165,8 @@ fn a_damaged_database_is_named_kept_and_can_be_begun_anew_without_stopping_anyth
     platform.kill();
     let database = platform.data().join("server.sqlite");
     // Everything into the one file that is to be damaged.
-    let whole = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('pragma wal_checkpoint(truncate)').fetchall()";
+    let whole =
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('pragma wal_checkpoint(truncate)').fetchall()";
     assert!(Command::new(python).args(["-c", whole]).arg(&database).status().unwrap().success());
     for wal in ["server.sqlite-wal", "server.sqlite-shm"] {
         let _ = std::fs::remove_file(platform.data().join(wal));

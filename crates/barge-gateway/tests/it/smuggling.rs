@@ -27,7 +27,11 @@ async fn rig() -> (Rig, Recorder) {
 async fn send(text: &str) -> (u16, Vec<Seen>) {
     let (rig, recorder) = rig().await;
     let answer = raw(rig.address, text).await;
-    assert_eq!(answer.lines().filter(|line| line.starts_with("HTTP/1.")).count(), 1, "one answer to {text:?}: {answer}");
+    assert_eq!(
+        answer.lines().filter(|line| line.starts_with("HTTP/1.")).count(),
+        1,
+        "one answer to {text:?}: {answer}"
+    );
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
     (status.unwrap_or_else(|| panic!("no answer to {text:?}: {answer}")), recorder.requests().await)
 }
