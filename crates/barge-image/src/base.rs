@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use barge_model::Digest;
 use serde_json::Value;
 
 use crate::image::{Base, Blob, Source, architecture, media_type};
+use crate::layer;
 use crate::registry::{Client, Reference, RegistryError};
 
 /// Why a base cannot be used.
@@ -23,6 +25,22 @@ pub enum BaseError {
     Invalid {
         /// Which document.
         what: String,
+    },
+    /// What names a blob is no digest; as a path it could lead anywhere.
+    #[error("{what} names {digest:?}, which is not a SHA-256 digest")]
+    Digest {
+        /// Which document.
+        what: String,
+        /// What it names.
+        digest: String,
+    },
+    /// A file does not hold what its name says.
+    #[error("{path} has digest {actual}; it was changed or damaged")]
+    Changed {
+        /// Which file.
+        path: PathBuf,
+        /// The digest of what it holds.
+        actual: String,
     },
     /// The base does not exist for this machine.
     #[error("it has no image for linux/{0}")]
@@ -58,19 +76,18 @@ async fn from_registry(reference: &Reference, client: &Client) -> Result<Base, B
     let mut manifest = parse(&bytes, "the base's manifest")?;
     if manifest.get("manifests").is_some() {
         let digest = for_this_machine(&manifest)?;
-        let (bytes, _) = client.manifest(&reference.with_digest(&digest)).await.map_err(BaseError::Registry)?;
+        let (bytes, _) = client.manifest(&reference.with_digest(digest.as_str())).await.map_err(BaseError::Registry)?;
         manifest = parse(&bytes, "the base's manifest")?;
     }
-    let config_digest = text(&manifest["config"]["digest"], "the base's manifest")?;
-    let config = client.blob(reference, &config_digest).await.map_err(BaseError::Registry)?;
+    let config_digest = digest(&manifest["config"], "the base's manifest")?;
+    let config = client.blob(reference, config_digest.as_str()).await.map_err(BaseError::Registry)?;
     let source = Source::Remote { reference: reference.clone() };
     let config = config_document(&config, "the base's config")?;
     Ok(Base { config: Some(config), layers: layers(&manifest, |_| source.clone())? })
 }
 
 fn from_layout(directory: &Path) -> Result<Base, BaseError> {
-    let read = |path: PathBuf| std::fs::read(&path).map_err(|source| BaseError::Read { path, source });
-    let blob = |digest: &str| directory.join("blobs").join(digest.replace(':', "/"));
+    let blob = |digest: &Digest| directory.join("blobs/sha256").join(digest.hex());
     let mut document = parse(&read(directory.join("index.json"))?, "index.json")?;
     // An index may name another one for the platforms.
     for _ in 0..3 {
@@ -78,32 +95,45 @@ fn from_layout(directory: &Path) -> Result<Base, BaseError> {
             break;
         }
         let digest = for_this_machine(&document)?;
-        document = parse(&read(blob(&digest))?, "a manifest")?;
+        document = parse(&verified(blob(&digest), &digest)?, "a manifest")?;
     }
-    let config = read(blob(&text(&document["config"]["digest"], "a manifest")?))?;
+    let config_digest = digest(&document["config"], "a manifest")?;
+    let config = verified(blob(&config_digest), &config_digest)?;
+    // The layers are verified when they are read to be copied or pushed.
     let layers = layers(&document, |digest| Source::File(blob(digest)))?;
     Ok(Base { config: Some(config_document(&config, "the config")?), layers })
 }
 
+fn read(path: PathBuf) -> Result<Vec<u8>, BaseError> {
+    std::fs::read(&path).map_err(|source| BaseError::Read { path, source })
+}
+
+/// Reads a blob that should have the digest that it is named by.
+fn verified(path: PathBuf, digest: &Digest) -> Result<Vec<u8>, BaseError> {
+    let bytes = read(path.clone())?;
+    let actual = layer::digest(&bytes);
+    if actual == digest.as_str() { Ok(bytes) } else { Err(BaseError::Changed { path, actual }) }
+}
+
 /// The digest of the entry for this machine; an entry that names no platform will do.
-fn for_this_machine(index: &Value) -> Result<String, BaseError> {
+fn for_this_machine(index: &Value) -> Result<Digest, BaseError> {
     let entries = index["manifests"].as_array().map(Vec::as_slice).unwrap_or_default();
     let fits = |entry: &&Value| {
         let platform = &entry["platform"];
         platform.is_null() || (platform["os"] == "linux" && platform["architecture"] == architecture())
     };
     let entry = entries.iter().find(fits).ok_or(BaseError::Platform(architecture()))?;
-    text(&entry["digest"], "the index")
+    digest(entry, "the index")
 }
 
-fn layers(manifest: &Value, source: impl Fn(&str) -> Source) -> Result<Vec<Blob>, BaseError> {
+fn layers(manifest: &Value, source: impl Fn(&Digest) -> Source) -> Result<Vec<Blob>, BaseError> {
     let list = manifest["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
     list.iter()
         .map(|layer| {
-            let digest = text(&layer["digest"], "the base's manifest")?;
+            let digest = digest(layer, "the base's manifest")?;
             Ok(Blob {
                 source: source(&digest),
-                digest,
+                digest: digest.into(),
                 size: layer["size"].as_u64().unwrap_or_default(),
                 media_type: match text(&layer["mediaType"], "the base's manifest")?.as_str() {
                     // The same bytes under an older name, which does not belong into an OCI manifest.
@@ -127,6 +157,13 @@ fn config_document(bytes: &[u8], what: &str) -> Result<Value, BaseError> {
         return Ok(document);
     }
     Err(BaseError::Invalid { what: what.to_owned() })
+}
+
+/// The digest by which a descriptor names its blob.
+fn digest(descriptor: &Value, what: &str) -> Result<Digest, BaseError> {
+    let named = text(&descriptor["digest"], what)?;
+    Digest::new(named.as_str())
+        .map_err(|_| BaseError::Digest { what: what.to_owned(), digest: named.chars().take(100).collect() })
 }
 
 fn text(value: &Value, what: &str) -> Result<String, BaseError> {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -109,7 +110,12 @@ struct Exact {
 
 impl Exact {
     fn open(path: &Path, planned: u64) -> Result<Self, LayerError> {
-        let file = File::open(path).map_err(|source| LayerError::Read { path: path.to_owned(), source })?;
+        let read = |source| LayerError::Read { path: path.to_owned(), source };
+        // Where a pipe has taken the file's place meanwhile, opening it would wait for a writer, perhaps for ever.
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(read)?;
+        if !file.metadata().map_err(read)?.is_file() {
+            return Err(LayerError::Changed { path: path.to_owned(), planned });
+        }
         Ok(Self { path: path.to_owned(), planned, left: planned, file, failed: None, changed: false })
     }
 
@@ -188,10 +194,16 @@ pub fn digest(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// The reader fails.
-pub fn digest_reader(mut reader: impl Read) -> io::Result<(String, u64)> {
-    let mut sink = Hashing::new(io::sink());
-    io::copy(&mut reader, &mut sink)?;
-    let (_, digest, count) = sink.finish();
+pub fn digest_reader(reader: impl Read) -> io::Result<(String, u64)> {
+    copy(reader, io::sink())
+}
+
+/// Copies everything that `reader` gives; the result is its digest and its length.
+pub(crate) fn copy(mut reader: impl Read, writer: impl Write) -> io::Result<(String, u64)> {
+    let mut hashing = Hashing::new(writer);
+    io::copy(&mut reader, &mut hashing)?;
+    hashing.flush()?;
+    let (_, digest, count) = hashing.finish();
     Ok((digest, count))
 }
 

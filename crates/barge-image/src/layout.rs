@@ -1,9 +1,10 @@
 //! Images as files: an OCI layout (image specification, "Image Layout Specification"), as a directory or inside a tar.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use barge_model::Digest;
 use serde_json::json;
 
 use crate::image::{Blob, Image, Source, media_type};
@@ -20,6 +21,25 @@ pub enum LayoutError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// A layer's file could not be read.
+    #[error("read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What should name a blob is no digest; as a path it could lead anywhere.
+    #[error("{0:?} is not a SHA-256 digest")]
+    Digest(String),
+    /// A layer's file does not hold what it should.
+    #[error("a layer should have digest {digest} and has {actual}; its file was changed or damaged")]
+    Changed {
+        /// The digest that it should have.
+        digest: String,
+        /// The digest that it has.
+        actual: String,
     },
     /// A layer of the base could not be fetched.
     #[error("fetch layer {digest} of the base")]
@@ -40,10 +60,10 @@ pub async fn write_directory(image: &Image, directory: &Path, client: Option<&Cl
     std::fs::create_dir_all(&blobs).map_err(write_error(&blobs))?;
     let put = |path: PathBuf, bytes: &[u8]| std::fs::write(&path, bytes).map_err(write_error(&path));
     for blob in image.layers.iter().chain([&image.config]) {
-        let path = blobs.join(blob.digest.trim_start_matches("sha256:"));
+        let path = blobs.join(digest(&blob.digest)?.hex());
         write_blob(blob, &path, client).await?;
     }
-    put(blobs.join(image.digest.trim_start_matches("sha256:")), &image.manifest)?;
+    put(blobs.join(digest(&image.digest)?.hex()), &image.manifest)?;
     let index = json!({
         "schemaVersion": 2,
         "mediaType": media_type::INDEX,
@@ -77,18 +97,38 @@ pub async fn write_tar(image: &Image, path: &Path, client: Option<&Client>) -> R
 async fn write_blob(blob: &Blob, path: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
     match &blob.source {
         Source::Bytes(bytes) => std::fs::write(path, bytes).map_err(write_error(path)),
-        Source::Temporary(file) => {
-            let mut from = layer::reopen(file).map_err(write_error(path))?;
-            let mut to = File::create(path).map_err(write_error(path))?;
-            io::copy(&mut from, &mut to).map(|_| ()).map_err(write_error(path))
-        }
-        Source::File(from) => std::fs::copy(from, path).map(|_| ()).map_err(write_error(path)),
+        Source::Temporary(file) => copy(layer::reopen(file).map_err(read_error(file.path()))?, &blob.digest, path),
+        Source::File(from) => copy(File::open(from).map_err(read_error(from))?, &blob.digest, path),
         Source::Remote { reference } => {
             let fail = |source| LayoutError::Fetch { digest: blob.digest.clone(), source };
             let client = client.ok_or_else(|| fail(RegistryError::NoClient))?;
             client.blob_to_file(reference, &blob.digest, path).await.map_err(fail)
         }
     }
+}
+
+fn digest(text: &str) -> Result<Digest, LayoutError> {
+    Digest::new(text).map_err(|_| LayoutError::Digest(text.chars().take(100).collect()))
+}
+
+/// Copies a layer; the copy gets its name only when its digest is right.
+fn copy(from: impl Read, digest: &str, path: &Path) -> Result<(), LayoutError> {
+    let temporary = path.with_extension("part");
+    let copied = File::create(&temporary).and_then(|to| layer::copy(from, to)).map_err(write_error(path));
+    let named = match copied {
+        Ok((actual, _)) if actual != digest => Err(LayoutError::Changed { digest: digest.to_owned(), actual }),
+        copied => copied.and_then(|_| std::fs::rename(&temporary, path).map_err(write_error(path))),
+    };
+    if named.is_err() {
+        // It may not even have been made.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    named
+}
+
+fn read_error(path: &Path) -> impl FnOnce(io::Error) -> LayoutError {
+    let path = path.to_owned();
+    move |source| LayoutError::Read { path, source }
 }
 
 fn write_error(path: &Path) -> impl FnOnce(io::Error) -> LayoutError {

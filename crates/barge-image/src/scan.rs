@@ -65,6 +65,9 @@ pub enum ScanError {
     /// A socket, pipe or device.
     #[error("{0} is a socket, a pipe or a device; only files, directories and links can be part of an image")]
     Special(PathBuf),
+    /// A name that removes files instead of bringing one.
+    #[error("{0}: in an image, a file whose name begins with .wh. removes another one")]
+    Whiteout(PathBuf),
     /// More files than any application has.
     #[error("{path} holds more than {limit} files")]
     TooMany {
@@ -84,20 +87,24 @@ pub const MAX_FILES: usize = 200_000;
 /// # Errors
 /// The first thing that cannot be part of an image.
 pub fn scan(root: &Path, leave_out: &[&str]) -> Result<Vec<Found>, ScanError> {
+    scan_up_to(MAX_FILES, root, leave_out)
+}
+
+fn scan_up_to(limit: usize, root: &Path, leave_out: &[&str]) -> Result<Vec<Found>, ScanError> {
     let meta = std::fs::metadata(root).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => ScanError::Missing(root.to_owned()),
         _ => ScanError::Read { path: root.to_owned(), source },
     })?;
     if meta.is_file() {
-        let name =
-            root.file_name().and_then(|name| name.to_str()).ok_or_else(|| ScanError::NameNotUtf8(root.to_owned()))?;
+        let name = name_of(root)?;
         return Ok(vec![Found { path: name.to_owned(), kind: file(root, &meta) }]);
     }
     if !meta.is_dir() {
         return Err(ScanError::Special(root.to_owned()));
     }
     let mut found = Vec::new();
-    walk(root, "", leave_out, &mut found)?;
+    let walk = Walk { limit, root, leave_out };
+    walk.directory(root, "", &mut found)?;
     if !found.iter().any(|entry| !matches!(entry.kind, FoundKind::Directory)) {
         return Err(ScanError::Empty(root.to_owned()));
     }
@@ -105,40 +112,54 @@ pub fn scan(root: &Path, leave_out: &[&str]) -> Result<Vec<Found>, ScanError> {
     Ok(found)
 }
 
-fn walk(directory: &Path, prefix: &str, leave_out: &[&str], found: &mut Vec<Found>) -> Result<(), ScanError> {
-    let fail = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ScanError::Read { path, source }
-    };
-    for entry in std::fs::read_dir(directory).map_err(fail(directory))? {
-        let entry = entry.map_err(fail(directory))?;
-        let full = entry.path();
-        let name = entry.file_name();
-        let name = name.to_str().ok_or_else(|| ScanError::NameNotUtf8(full.clone()))?;
-        let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
-        if leave_out.contains(&path.as_str()) {
-            continue;
-        }
-        if found.len() >= MAX_FILES {
-            return Err(ScanError::TooMany { path: directory.to_owned(), limit: MAX_FILES });
-        }
-        let meta = std::fs::symlink_metadata(&full).map_err(fail(&full))?;
-        let kind = if meta.is_dir() {
-            FoundKind::Directory
-        } else if meta.is_symlink() {
-            link(&full, &path)?
-        } else if meta.is_file() {
-            file(&full, &meta)
-        } else {
-            return Err(ScanError::Special(full));
+/// What stays the same while a tree is walked through.
+struct Walk<'a> {
+    limit: usize,
+    root: &'a Path,
+    leave_out: &'a [&'a str],
+}
+
+impl Walk<'_> {
+    fn directory(&self, directory: &Path, prefix: &str, found: &mut Vec<Found>) -> Result<(), ScanError> {
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ScanError::Read { path, source }
         };
-        let descend = kind == FoundKind::Directory;
-        found.push(Found { path: path.clone(), kind });
-        if descend {
-            walk(&full, &path, leave_out, found)?;
+        for entry in std::fs::read_dir(directory).map_err(fail(directory))? {
+            let full = entry.map_err(fail(directory))?.path();
+            let name = name_of(&full)?;
+            let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+            if self.leave_out.contains(&path.as_str()) {
+                continue;
+            }
+            if found.len() >= self.limit {
+                return Err(ScanError::TooMany { path: self.root.to_owned(), limit: self.limit });
+            }
+            let meta = std::fs::symlink_metadata(&full).map_err(fail(&full))?;
+            let kind = if meta.is_dir() {
+                FoundKind::Directory
+            } else if meta.is_symlink() {
+                link(&full, &path)?
+            } else if meta.is_file() {
+                file(&full, &meta)
+            } else {
+                return Err(ScanError::Special(full));
+            };
+            let descend = kind == FoundKind::Directory;
+            found.push(Found { path: path.clone(), kind });
+            if descend {
+                self.directory(&full, &path, found)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
+}
+
+/// The name that a file will have in the image.
+fn name_of(path: &Path) -> Result<&str, ScanError> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| ScanError::NameNotUtf8(path.to_owned()))?;
+    if name.starts_with(".wh.") { Err(ScanError::Whiteout(path.to_owned())) } else { Ok(name) }
 }
 
 fn file(path: &Path, meta: &Metadata) -> FoundKind {
@@ -162,4 +183,21 @@ fn link(full: &Path, path: &str) -> Result<FoundKind, ScanError> {
         }
     }
     Ok(FoundKind::Link { target: text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_files_than_the_limit_are_told_with_the_directory_that_was_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("sub")).unwrap();
+        for name in ["sub/a", "sub/b"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        assert_eq!(scan_up_to(3, directory.path(), &[]).unwrap().len(), 3);
+        let error = scan_up_to(2, directory.path(), &[]).unwrap_err();
+        assert_eq!(error.to_string(), format!("{} holds more than 2 files", directory.path().display()));
+    }
 }

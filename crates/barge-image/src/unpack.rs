@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
-use tar::EntryType;
+use tar::{EntryType, Unpacked};
 
 /// Why a layer could not be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -80,16 +80,26 @@ impl Unpacking<'_> {
             return self.whiteout(&below, hidden, &name)?.map_err(write);
         }
         let kind = entry.header().entry_type();
-        let is_directory = kind.is_dir();
+        // Old tars have directories that only their names tell from files.
+        let named_so = entry.header().as_ustar().is_none() && entry.path_bytes().ends_with(b"/");
+        let is_directory = kind.is_dir() || (kind.is_file() && named_so);
         // What a lower layer has here gives way; only a directory is joined with a directory.
         match std::fs::symlink_metadata(&inside) {
             Ok(meta) if !(is_directory && meta.is_dir()) => remove(&inside).map_err(write)?,
             _ => {}
         }
         match kind {
-            EntryType::Directory | EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            _ if is_directory => {
+                let mode = entry.header().mode().unwrap_or(0o755);
+                std::fs::create_dir_all(&inside).and_then(|()| permit(&inside, mode | 0o700)).map_err(write)?;
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 entry.set_preserve_mtime(false);
-                entry.unpack(&inside).map(|_| ()).map_err(write)?;
+                let unpacked = entry.unpack(&inside).map_err(write)?;
+                let mode = entry.header().mode().unwrap_or(0o644);
+                if matches!(unpacked, Unpacked::File(_)) && mode & 0o400 == 0 {
+                    permit(&inside, mode | 0o400).map_err(write)?;
+                }
             }
             EntryType::Symlink => {
                 let to = link_name(&entry, &name)?;
@@ -151,6 +161,12 @@ impl Unpacking<'_> {
         }
         Ok(())
     }
+}
+
+/// Gives a mode to what was unpacked. Images are made by root, who may write where nobody may; here, whoever owns the files must be able to
+/// read them, to fill their directories and to remove them.
+fn permit(path: &Path, mode: u32) -> io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o777))
 }
 
 /// What of a path lies below /app, however it begins.

@@ -45,7 +45,9 @@ impl Client {
     /// # Errors
     /// The registry does not have it, does not answer, or sends something else.
     pub async fn blob(&self, reference: &Reference, digest: &str) -> Result<Vec<u8>, RegistryError> {
-        let response = self.get_blob(reference, digest).await?;
+        let url = self.url(reference, &format!("blobs/{digest}"));
+        let response = self.send(reference, Method::GET, &url, |request| request).await?;
+        let response = checked(reference, digest, response).await?;
         let bytes = read(reference, digest, response, BLOB_LIMIT).await?;
         verify(digest, digest, &layer::digest(&bytes))?;
         Ok(bytes)
@@ -77,7 +79,9 @@ impl Client {
     }
 
     async fn try_blob_to_file(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
-        let response = self.get_blob(reference, digest).await?;
+        let url = self.url(reference, &format!("blobs/{digest}"));
+        let response = self.send_once(reference, &Method::GET, &url, &|request| request).await?;
+        let response = checked(reference, digest, response).await?;
         let write = |source| RegistryError::File(format!("write {}", path.display()), source);
         let mut file = tokio::fs::File::create(path).await.map_err(write)?;
         let mut hasher = Sha256::new();
@@ -89,12 +93,6 @@ impl Client {
         }
         file.flush().await.map_err(write)?;
         verify(digest, digest, &layer::digest_text(&hasher.finalize()))
-    }
-
-    async fn get_blob(&self, reference: &Reference, digest: &str) -> Result<reqwest::Response, RegistryError> {
-        let url = self.url(reference, &format!("blobs/{digest}"));
-        let response = self.send(reference, Method::GET, &url, |request| request).await?;
-        checked(reference, digest, response).await
     }
 }
 

@@ -147,7 +147,7 @@ impl Client {
     async fn try_push_blob(&self, blob: &Blob, target: &Reference) -> Result<Progress, RegistryError> {
         let size = blob.size;
         let address = self.url(target, &format!("blobs/{}", blob.digest));
-        let head = self.send(target, Method::HEAD, &address, |request| request).await?;
+        let head = self.send_once(target, &Method::HEAD, &address, &|request| request).await?;
         if head.status().is_success() {
             return Ok(Progress::Present { size });
         }

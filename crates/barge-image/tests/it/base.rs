@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use barge_image::base::load;
+use barge_image::base::{BaseError, load};
 use barge_image::image::{architecture, media_type};
 use barge_image::layer::digest;
-use barge_image::layout::write_directory;
+use barge_image::layout::{LayoutError, write_directory};
 use serde_json::{Value, json};
 
 use crate::support::{Served, anonymous, built, small, tree};
@@ -130,4 +130,71 @@ async fn a_base_that_makes_no_sense_is_refused_in_words() {
     for name in ["debian", "Scratch", "oci"] {
         assert!(load(name, None).await.unwrap_err().to_string().starts_with(&format!("{name:?} is neither")), "{name}");
     }
+}
+
+/// Changes a layout's manifest and the index that names it.
+fn with_manifest(directory: &Path, change: impl FnOnce(&mut Value)) {
+    let blobs = directory.join("blobs/sha256");
+    let mut index: Value = serde_json::from_slice(&std::fs::read(directory.join("index.json")).unwrap()).unwrap();
+    let name = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(blobs.join(&name[7..])).unwrap()).unwrap();
+    change(&mut manifest);
+    let text = manifest.to_string();
+    let name = digest(text.as_bytes());
+    std::fs::write(blobs.join(&name[7..]), text).unwrap();
+    index["manifests"][0]["digest"] = json!(name);
+    std::fs::write(directory.join("index.json"), index.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn a_base_that_names_something_else_than_digests_is_refused() {
+    let layout = tempfile::tempdir().unwrap();
+    let name = format!("oci:{}", layout.path().display());
+    write_directory(&small("base").await, layout.path(), None).await.unwrap();
+    let index = layout.path().join("index.json");
+    let kept = std::fs::read(&index).unwrap();
+    let upper = format!("sha256:{}", "A".repeat(64));
+    for bad in ["", "x", "../../secret", "sha256:../../../secret", "/etc/passwd", "sha256:12", upper.as_str()] {
+        let refused = async |what: &str| {
+            let error = load(&name, None).await.unwrap_err();
+            assert!(matches!(error, BaseError::Digest { .. }), "{what} {bad:?}: {error:?}");
+            std::fs::write(&index, &kept).unwrap();
+        };
+        with_manifest(layout.path(), |manifest| manifest["layers"][0]["digest"] = json!(bad));
+        refused("layer").await;
+        with_manifest(layout.path(), |manifest| manifest["config"]["digest"] = json!(bad));
+        refused("config").await;
+        std::fs::write(&index, json!({ "manifests": [{ "digest": bad }] }).to_string()).unwrap();
+        refused("manifest").await;
+    }
+    let mut image = small("own").await;
+    image.layers[0].digest = "../../../outside".to_owned();
+    let written = layout.path().join("deep/deeper");
+    let error = write_directory(&image, &written, None).await.unwrap_err();
+    assert!(matches!(error, LayoutError::Digest(_)), "{error:?}");
+    assert!(!layout.path().join("deep/outside").exists());
+}
+
+#[tokio::test]
+async fn a_base_that_was_damaged_is_refused() {
+    let layout = tempfile::tempdir().unwrap();
+    let name = format!("oci:{}", layout.path().display());
+    let base = small("base").await;
+    write_directory(&base, layout.path(), None).await.unwrap();
+    let blob = |digest: &str| layout.path().join("blobs/sha256").join(&digest[7..]);
+    for damaged in [&base.digest, &base.config.digest] {
+        let kept = std::fs::read(blob(damaged)).unwrap();
+        std::fs::write(blob(damaged), [&kept[..], &b" "[..]].concat()).unwrap();
+        let error = load(&name, None).await.unwrap_err();
+        assert!(matches!(&error, BaseError::Changed { path, .. } if *path == blob(damaged)), "{error:?}");
+        std::fs::write(blob(damaged), kept).unwrap();
+    }
+    // A layer may be large; it is read once, when it is copied.
+    let files = tree(&[("greeter*", "own")]);
+    let image = built(files.path(), &name, None).await;
+    std::fs::write(blob(&base.layers[0].digest), "something else").unwrap();
+    let written = tempfile::tempdir().unwrap();
+    let error = write_directory(&image, written.path(), None).await.unwrap_err();
+    assert!(matches!(&error, LayoutError::Changed { digest, .. } if *digest == base.layers[0].digest), "{error:?}");
+    assert_eq!(std::fs::read_dir(written.path().join("blobs/sha256")).unwrap().count(), 0);
 }

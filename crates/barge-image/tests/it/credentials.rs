@@ -21,10 +21,7 @@ const PASSWORD: &str = "p$w:ö";
 const BASIC: &str = "Basic cm9ib3QkYmFyZ2UrY2k6cCR3OsO2";
 
 fn only_us(headers: &HeaderMap, _: &Operation<'_>) -> Verdict {
-    match headers.get("authorization") {
-        Some(value) if value == BASIC => Verdict::Granted,
-        _ => Verdict::Unknown,
-    }
+    if headers.get("authorization").is_some_and(|value| value == BASIC) { Verdict::Granted } else { Verdict::Unknown }
 }
 
 #[tokio::test]
@@ -38,6 +35,29 @@ async fn a_robot_with_a_dollar_in_its_name_pushes_and_others_are_told_that_they_
         let error = client.push(&image, &target, &|_| {}).await.unwrap_err();
         assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn a_registry_gets_its_credentials_however_its_name_is_written() {
+    let served = Served::with(only_us).await;
+    let port = served.address.port();
+    for (content, name, known_as) in [("one", "LocalHost", "LocalHost"), ("two", "localhost", "LOCALHOST")] {
+        let client = client_as(&format!("{known_as}:{port}"), USER, PASSWORD);
+        let target = format!("{name}:{port}/app:1").parse().unwrap();
+        let pushed = client.push(&small(content).await, &target, &|_| {}).await;
+        pushed.unwrap_or_else(|error| panic!("{name}, known as {known_as}: {error:?}"));
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_known_and_may_not_push_is_told_so() {
+    let served = Served::with(|_, operation| match operation.kind {
+        barge_registry::Kind::Read => Verdict::Granted,
+        _ => Verdict::Denied,
+    })
+    .await;
+    let error = anonymous().push(&small("hello").await, &served.reference("app:1"), &|_| {}).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error:?}");
 }
 
 #[test]

@@ -7,9 +7,10 @@ use std::path::Path;
 use barge_image::layer::{self, LayerError, digest, digest_reader};
 use barge_image::plan;
 use barge_image::scan::{Found, FoundKind, scan};
+use nix::sys::stat::Mode;
 use proptest::prelude::*;
 
-use crate::support::{built, runtime, tree};
+use crate::support::{DEADLINE, built, runtime, tree};
 
 fn known() -> tempfile::TempDir {
     let text = (0..5000).map(|line| format!("line {line} of a file that compresses well\n")).collect::<String>();
@@ -81,6 +82,42 @@ fn a_file_that_changes_while_it_is_read_is_named() {
     std::fs::remove_file(&path).unwrap();
     let error = layer::write(&plan).unwrap_err();
     assert!(matches!(&error, LayerError::Read { path: named, .. } if *named == path), "{error:?}");
+}
+
+#[test]
+fn something_else_in_the_place_of_a_file_is_named_and_not_waited_for() {
+    let directory = tree(&[("data", "0123456789")]);
+    let path = directory.path().join("data");
+    let plan = plan::files(&scan(directory.path(), &[]).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    let make: [fn(&Path); 2] = [
+        |path| nix::unistd::mkfifo(path, Mode::S_IRWXU).unwrap(),
+        |path| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        },
+    ];
+    for make in make {
+        make(&path);
+        let (told, done) = std::sync::mpsc::channel();
+        let plan = plan.clone();
+        std::thread::spawn(move || told.send(layer::write(&plan)));
+        let error = done.recv_timeout(DEADLINE).unwrap().unwrap_err();
+        assert!(matches!(&error, LayerError::Changed { path: named, .. } if *named == path), "{error:?}");
+    }
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_named() {
+    let directory = tree(&[("data", "0123456789")]);
+    let path = directory.path().join("data");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o0)).unwrap();
+    // Root may read everything.
+    let privileged = std::fs::File::open(&path).is_ok();
+    match layer::write(&plan::files(&scan(directory.path(), &[]).unwrap())) {
+        Err(LayerError::Read { path: named, .. }) => assert_eq!(named, path),
+        other => assert!(privileged && other.is_ok(), "{other:?}"),
+    }
 }
 
 #[test]

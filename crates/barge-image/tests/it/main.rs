@@ -7,6 +7,7 @@ mod base;
 mod credentials;
 mod detect;
 mod layers;
+mod limits;
 mod peer;
 mod push;
 mod reference;

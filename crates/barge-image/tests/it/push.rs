@@ -125,7 +125,9 @@ async fn a_connection_that_is_cut_is_no_failure() {
 
 #[tokio::test]
 async fn what_will_not_pass_is_told_at_once() {
-    for (code, expected) in [(403, "refuses access to"), (413, "answered 413"), (507, "has no room for")] {
+    for (code, expected) in
+        [(403, "refuses access to"), (413, "answered 413"), (507, "has no room for an upload of sha256:")]
+    {
         let served = Served::start().await;
         let answer: fn() -> Response = match code {
             403 => || status(403),

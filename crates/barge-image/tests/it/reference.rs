@@ -33,6 +33,7 @@ fn a_registry_on_this_machine_is_known_by_its_address() {
     for (host, loopback) in [
         ("localhost", true),
         ("localhost:5000", true),
+        ("LocalHost:5000", true),
         ("127.0.0.1:5000", true),
         ("127.9.9.9", true),
         ("[::1]:5000", true),

@@ -2,11 +2,12 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use barge_image::scan::{FoundKind, ScanError, scan};
+use nix::sys::stat::Mode;
 
 use crate::support::tree;
 
@@ -31,6 +32,14 @@ fn what_cannot_be_packed_is_named() {
     check(
         |dir| drop(UnixListener::bind(dir.join("sub/socket")).unwrap()),
         "DIR/sub/socket is a socket, a pipe or a device; only files, directories and links can be part of an image",
+    );
+    check(
+        |dir| nix::unistd::mkfifo(&dir.join("sub/pipe"), Mode::S_IRWXU).unwrap(),
+        "DIR/sub/pipe is a socket, a pipe or a device; only files, directories and links can be part of an image",
+    );
+    check(
+        |dir| std::fs::write(dir.join("sub/.wh.good"), "").unwrap(),
+        "DIR/sub/.wh.good: in an image, a file whose name begins with .wh. removes another one",
     );
     check(
         |dir| std::fs::write(dir.join(OsStr::from_bytes(b"caf\xe9")), "").unwrap(),
@@ -58,6 +67,32 @@ fn a_path_that_is_no_file_and_no_directory_is_refused() {
     let socket = directory.path().join("socket");
     let _listener = UnixListener::bind(&socket).unwrap();
     assert!(matches!(scan(&socket, &[]), Err(ScanError::Special(path)) if path == socket));
+    assert!(
+        matches!(scan(Path::new("/dev/null"), &[]), Err(ScanError::Special(path)) if path == Path::new("/dev/null"))
+    );
+    let missing = directory.path().join("missing");
+    assert!(matches!(scan(&missing, &[]), Err(ScanError::Missing(path)) if path == missing));
+    let gone = directory.path().join("gone");
+    symlink("missing", &gone).unwrap();
+    assert!(matches!(scan(&gone, &[]), Err(ScanError::Missing(path)) if path == gone));
+    let circle = directory.path().join("circle");
+    symlink("circle", &circle).unwrap();
+    assert!(matches!(scan(&circle, &[]), Err(ScanError::Read { path, .. }) if path == circle));
+}
+
+#[test]
+fn a_directory_that_may_not_be_read_is_named() {
+    let directory = tree(&[("good", "1"), ("sub/good", "1")]);
+    let closed = directory.path().join("sub");
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o0)).unwrap();
+    // Root may read everything.
+    let privileged = std::fs::read_dir(&closed).is_ok();
+    let result = scan(directory.path(), &[]);
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o755)).unwrap();
+    match result {
+        Err(ScanError::Read { path, .. }) => assert_eq!(path, closed),
+        other => assert!(privileged && other.is_ok(), "{other:?}"),
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The way back to files, and layers that try to leave their place.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use barge_image::layer;
@@ -154,6 +154,45 @@ fn links_inside_are_links_again() {
     let instance = directory.path().join("instance");
     assert_eq!(std::fs::read_link(instance.join("sub/l")).unwrap(), Path::new("../sub/a"));
     assert_eq!(std::fs::read_to_string(instance.join("h")).unwrap(), "content");
+}
+
+#[test]
+fn what_nobody_may_read_or_write_is_unpacked_all_the_same_and_can_be_removed() {
+    // Regular with a slash at its end is a directory in the oldest tars.
+    let entries = [
+        (DIRECTORY, "app/closed/", 0o555, 0o755),
+        (FILE, "app/closed/file", 0o444, 0o444),
+        (DIRECTORY, "app/closed/none/", 0o000, 0o700),
+        (FILE, "app/closed/none/secret", 0o000, 0o400),
+        (FILE, "app/closed/tool", 0o111, 0o511),
+        (DIRECTORY, "app/open/", 0o2775, 0o775),
+        (FILE, "app/old/", 0o555, 0o755),
+        (FILE, "app/old/file", 0o600, 0o600),
+    ];
+    let layer = NamedTempFile::new().unwrap();
+    let mut tar = tar::Builder::new(layer.reopen().unwrap());
+    for (kind, path, mode, _) in entries {
+        let mut header = Header::new_old();
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(0);
+        header.set_cksum();
+        tar.append(&header, std::io::empty()).unwrap();
+    }
+    tar.finish().unwrap();
+    let target = tempfile::tempdir().unwrap();
+    // The second time, everything is there already.
+    for _ in 0..2 {
+        unpack_app(layer.path(), target.path()).unwrap();
+    }
+    for (_, path, _, expected) in entries {
+        let path = path.strip_prefix("app/").unwrap();
+        let meta = std::fs::metadata(target.path().join(path)).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o7777, expected, "{path}");
+        assert_eq!(meta.is_dir(), path.ends_with('/'), "{path}");
+    }
+    target.close().unwrap();
 }
 
 #[test]
