@@ -1,5 +1,5 @@
-//! Requests in which two servers could see different ones. Each is refused, or reaches an instance once and in one meaning: what counts is
-//! what the instance was really sent.
+//! Requests in which two servers could see different ones. Each is refused, or reaches an instance once and in one meaning: what
+//! counts is what the instance was really sent.
 
 use crate::recorder::{Recorder, Seen};
 use crate::support::{HOST, Rig, raw};
@@ -9,7 +9,12 @@ const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: greeter.test.localhost\r\n\r
 
 /// The bytes that a row stands for: `HOST` is the service's host, every line ends with CR LF, and a few signs stand for single bytes.
 fn bytes(text: &str) -> String {
-    text.replace("HOST", HOST).replace('\n', "\r\n").replace('␊', "\n").replace('␍', "\r").replace('␀', "\0").replace('␋', "\x0b")
+    text.replace("HOST", HOST)
+        .replace('\n', "\r\n")
+        .replace('␊', "\n")
+        .replace('␍', "\r")
+        .replace('␀', "\0")
+        .replace('␋', "\x0b")
 }
 
 async fn rig() -> (Rig, Recorder) {
@@ -88,7 +93,9 @@ async fn a_coding_that_is_not_chunked_alone_is_refused() {
     ] {
         refused(&format!("POST / HTTP/1.1\nHost: HOST\nTransfer-Encoding: {coding}\n\n3\nabc\n0\n\n")).await;
     }
-    for name in ["Transfer-Encoding ", "Transfer-Encoding\t", " Transfer-Encoding", "Transfer-Encoding␀", "Transfer Encoding"] {
+    for name in
+        ["Transfer-Encoding ", "Transfer-Encoding\t", " Transfer-Encoding", "Transfer-Encoding␀", "Transfer Encoding"]
+    {
         refused(&format!("POST / HTTP/1.1\nHost: HOST\n{name}: chunked\n\n3\nabc\n0\n\n")).await;
     }
     refused("POST / HTTP/1.0\nHost: HOST\nTransfer-Encoding: chunked\n\n3\nabc\n0\n\n").await;
@@ -97,12 +104,14 @@ async fn a_coding_that_is_not_chunked_alone_is_refused() {
 #[tokio::test]
 async fn chunked_is_understood_in_every_spelling_that_is_allowed() {
     let chunked = format!("{:x}\n{}\n0\n\n", HIDDEN.len(), HIDDEN.replace("\r\n", "\n"));
-    for coding in ["chunked", "cHUNKED", "  \t chunked \t", "chunked\nContent-Length: 3", "chunked\nContent-Length: 0"] {
+    for coding in ["chunked", "cHUNKED", "  \t chunked \t", "chunked\nContent-Length: 3", "chunked\nContent-Length: 0"]
+    {
         let text = format!("POST / HTTP/1.1\nHost: HOST\nConnection: close\nTransfer-Encoding: {coding}\n\n{chunked}");
         let seen = once(&text, HIDDEN).await;
         assert!(seen.values("content-length").is_empty(), "{coding:?}: {seen:?}");
     }
-    let length_first = "POST / HTTP/1.1\nHost: HOST\nConnection: close\nContent-Length: 3\nTransfer-Encoding: chunked\n\n";
+    let length_first =
+        "POST / HTTP/1.1\nHost: HOST\nConnection: close\nContent-Length: 3\nTransfer-Encoding: chunked\n\n";
     once(&format!("{length_first}{chunked}"), HIDDEN).await;
 }
 
@@ -133,7 +142,8 @@ async fn a_body_that_is_not_in_chunks_as_it_should_be_never_becomes_a_whole_requ
 #[tokio::test]
 async fn what_is_allowed_around_chunks_does_not_go_on() {
     for chunks in ["0003\nabc\n0\n\n", "3 \nabc\n0\n\n", "3;name=value\nabc\n0;x\n\n", "3\nabc\n000\n\n"] {
-        once(&format!("POST / HTTP/1.1\nHost: HOST\nConnection: close\nTransfer-Encoding: chunked\n\n{chunks}"), "abc").await;
+        once(&format!("POST / HTTP/1.1\nHost: HOST\nConnection: close\nTransfer-Encoding: chunked\n\n{chunks}"), "abc")
+            .await;
     }
     for announced in ["", "Trailer: Content-Length, Host, X\n"] {
         let text = format!(
@@ -177,7 +187,20 @@ async fn lines_that_end_with_a_bare_line_feed_leave_as_whole_lines() {
 #[tokio::test]
 async fn a_host_that_is_none_is_refused_also_where_another_header_names_the_service() {
     let named = "barge-service: greeter\nbarge-environment: test\n";
-    for host in ["user@HOST", "user:password@HOST", "HOST/path", "HOST?q", "HOST#f", "HOST:x", "HOST:80:81", "a b", "HOST, evil", ":80", "[::1", "é"] {
+    for host in [
+        "user@HOST",
+        "user:password@HOST",
+        "HOST/path",
+        "HOST?q",
+        "HOST#f",
+        "HOST:x",
+        "HOST:80:81",
+        "a b",
+        "HOST, evil",
+        ":80",
+        "[::1",
+        "é",
+    ] {
         refused(&format!("GET / HTTP/1.1\nHost: {host}\n{named}\n")).await;
     }
     refused(&format!("GET / HTTP/1.1\n{named}\n")).await;
@@ -208,7 +231,8 @@ async fn connection_cannot_name_what_everybody_has_to_know() {
 
 #[tokio::test]
 async fn a_header_that_some_servers_take_for_another_one_stays_here() {
-    let text = "POST / HTTP/1.1\nHost: HOST\nConnection: close\nContent_Length: 40\nTransfer_Encoding: chunked\nContent-Length: 3\n\nabc";
+    let text = "POST / HTTP/1.1\nHost: HOST\nConnection: close\nContent_Length: 40\nTransfer_Encoding: chunked\n\
+                Content-Length: 3\n\nabc";
     let seen = once(text, "abc").await;
     assert!(!seen.head.iter().any(|line| line.contains('_')), "{seen:?}");
 }

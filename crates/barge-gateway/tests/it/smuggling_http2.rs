@@ -168,7 +168,8 @@ async fn a_length_that_is_not_that_of_the_body_makes_no_whole_request() {
 #[tokio::test]
 async fn the_authority_is_the_host_that_everybody_sees() {
     once(&post(&[("host", "evil.test.localhost")]), "abc").await;
-    let user: Vec<_> = [(":method", "POST"), (":scheme", "http"), (":authority", "u:p@greeter.test.localhost"), (":path", "/")].into();
+    let user: Vec<_> =
+        [(":method", "POST"), (":scheme", "http"), (":authority", "u:p@greeter.test.localhost"), (":path", "/")].into();
     once(&user, "abc").await;
     let header: Vec<_> = [(":method", "POST"), (":scheme", "http"), (":path", "/"), ("host", HOST)].into();
     once(&header, "abc").await;

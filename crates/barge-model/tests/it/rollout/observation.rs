@@ -71,7 +71,9 @@ fn run(step: Step, stuck: bool, pauses: &[i64]) -> Result<(), String> {
         step_fully(step, &catalogue, &mut world).map_err(|violation| format!("{violation:?}"))?;
         match world.outcome(&catalogue, 1) {
             Some(Outcome::Promoted) => return Ok(()),
-            Some(Outcome::Failed { failure: FailureReason::DeadlineExceeded { .. } }) if stuck && seen.long_enough() => {
+            Some(Outcome::Failed { failure: FailureReason::DeadlineExceeded { .. } })
+                if stuck && seen.long_enough() =>
+            {
                 return Ok(());
             }
             Some(outcome) => return Err(format!("{outcome:?} after {} ms", seen.at_most)),
@@ -98,7 +100,8 @@ fn run(step: Step, stuck: bool, pauses: &[i64]) -> Result<(), String> {
 /// Looks for a history in which something counts that nobody has seen, or does not count that somebody has.
 pub(crate) fn find(step: Step, cases: u32) -> Result<(), String> {
     let histories = (any::<bool>(), prop::collection::vec(pause(), 1..150));
-    let tested = runner(cases).run(&histories, |(stuck, pauses)| run(step, stuck, &pauses).map_err(TestCaseError::fail));
+    let tested =
+        runner(cases).run(&histories, |(stuck, pauses)| run(step, stuck, &pauses).map_err(TestCaseError::fail));
     tested.map_err(|error| error.to_string())
 }
 
