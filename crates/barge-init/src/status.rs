@@ -82,7 +82,7 @@ pub struct TimelineEntry {
 
 /// Everything that is known of the instance.
 ///
-/// An instance outlives upgrades of whoever reads this, so no line is unreadable for what it lacks, or says in words of a later version.
+/// An instance outlives upgrades of whoever reads this, so no line is unreadable for what it lacks, or for words of a later version.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {

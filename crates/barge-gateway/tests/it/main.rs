@@ -6,6 +6,7 @@
 mod api;
 mod drain;
 mod forwarding;
+mod fuzz;
 mod odd_requests;
 mod recorder;
 mod registration;
@@ -14,4 +15,6 @@ mod routing;
 mod smuggling;
 mod smuggling_http2;
 mod snapshot;
+mod stalls;
 mod support;
+mod upgrades;

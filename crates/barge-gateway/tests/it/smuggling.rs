@@ -1,5 +1,5 @@
-//! Requests in which two servers could see different ones. Each is refused, or reaches an instance once and in one meaning: what counts is
-//! what the instance was really sent.
+//! Requests in which two servers could see different ones. Each is refused, or reaches an instance once and in one meaning: what
+//! counts is what the instance was really sent.
 
 use crate::recorder::{Recorder, Seen};
 use crate::support::{HOST, Rig, raw};
@@ -235,7 +235,8 @@ async fn connection_cannot_name_what_everybody_has_to_know() {
 
 #[tokio::test]
 async fn a_header_that_some_servers_take_for_another_one_stays_here() {
-    let text = "POST / HTTP/1.1\nHost: HOST\nConnection: close\nContent_Length: 40\nTransfer_Encoding: chunked\nContent-Length: 3\n\nabc";
+    let text = "POST / HTTP/1.1\nHost: HOST\nConnection: close\nContent_Length: 40\nTransfer_Encoding: chunked\n\
+                Content-Length: 3\n\nabc";
     let seen = once(text, "abc").await;
     assert!(!seen.head.iter().any(|line| line.contains('_')), "{seen:?}");
 }
