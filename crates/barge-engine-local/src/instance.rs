@@ -186,6 +186,10 @@ async fn follow(mut stream: BufReader<UnixStream>, id: &InstanceId, run: u64, ne
             return;
         }
         let Ok(status) = serde_json::from_str::<Status>(&line) else { continue };
+        // A line that tells of no instance is no status: barge-init has something else to say.
+        if status.instance.is_empty() {
+            continue;
+        }
         // A directory that was reused could hold somebody else's barge-init.
         if status.instance != id.as_str() {
             return;

@@ -12,7 +12,7 @@ const OTHERS: u64 = 256;
 pub(super) struct OpenFiles {
     /// The limit that we were started with, which instances get as theirs.
     pub(super) before: Option<u64>,
-    /// How many connections the gateway may have, each with one to an instance.
+    /// How many connections the gateway may have, each with one to an instance, and as many again after an upgrade.
     pub(super) gateway_connections: usize,
     /// How many connections API and registry may have, each.
     pub(super) api_connections: usize,
@@ -29,5 +29,5 @@ pub(super) fn raise() -> OpenFiles {
     };
     let room = limit.saturating_sub(OTHERS.min(limit / 2));
     let share = |parts: u64| usize::try_from(room / parts).unwrap_or(usize::MAX);
-    OpenFiles { before: Some(soft), gateway_connections: share(3).min(10_000), api_connections: share(8).min(8_000) }
+    OpenFiles { before: Some(soft), gateway_connections: share(6).min(10_000), api_connections: share(8).min(8_000) }
 }

@@ -115,6 +115,8 @@ async fn a_process_id_that_is_used_again_is_not_mistaken() {
     let mut stranger = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
     status.init_pid = stranger.id();
     status.pid = Some(stranger.id().cast_signed());
+    // Its start is what tells them apart.
+    status.process.as_mut().unwrap().pid = stranger.id().cast_signed();
     let file = world.instance_directory(&one).join(files::STATUS);
     std::fs::write(file, serde_json::to_vec(&status).unwrap()).unwrap();
     world.open_again().await;

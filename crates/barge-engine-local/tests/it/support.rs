@@ -205,7 +205,7 @@ impl Drop for World {
             if still {
                 kill(status.init_pid.cast_signed());
             }
-            barge_init::processes::end_leftovers(&status.instance);
+            barge_init::processes::end_leftovers_of(&status.instance, Some(&status));
         }
         self.servers.abort_all();
     }
