@@ -16,6 +16,8 @@ pub(crate) struct Look {
     key: ServiceKey,
     /// What the target had acknowledged when the look began, of instances without a call under way.
     before: BTreeMap<InstanceId, Option<(u64, Intent)>>,
+    /// All that the journal knew then. What it has forgotten since was told its end, however late the list shows it.
+    known: BTreeSet<InstanceId>,
     held: Result<BTreeMap<InstanceId, Held>, TargetError>,
 }
 
@@ -34,11 +36,13 @@ impl<T: RegistrationTarget> Registrar<T> {
                 .filter(|(_, entry)| settled(entry))
                 .map(|(id, entry)| (id.clone(), entry.registration.acknowledged))
                 .collect();
+            let of_service = self.entries.iter().filter(|(_, entry)| entry.key == *key);
+            let known = of_service.map(|(id, _)| id.clone()).collect();
             let (target, key, limit) = (Arc::clone(&self.target), key.clone(), self.config.call_limit);
             self.audits.spawn(async move {
                 let held = tokio::time::timeout(limit, target.list(&key)).await;
                 let held = held.unwrap_or_else(|_| Err(TargetError("it did not answer in time".to_owned())));
-                Look { key, before, held }
+                Look { key, before, known, held }
             });
         }
     }
@@ -60,7 +64,8 @@ impl<T: RegistrationTarget> Registrar<T> {
                 tracing::warn!(key = %look.key, instance = %id, "the target's list differed from the intent; telling it again");
             }
         }
-        for (id, held) in held.into_iter().filter(|(_, held)| held.state != Intent::Terminal) {
+        let strange = held.into_iter().filter(|(id, held)| held.state != Intent::Terminal && !look.known.contains(id));
+        for (id, held) in strange {
             self.take_over(&look.key, &id, held);
         }
     }

@@ -28,6 +28,8 @@ pub struct RegistrarConfig {
     pub audit_interval: Duration,
     /// How long one call may take.
     pub call_limit: Duration,
+    /// Of many instances that vanish at once, one is gone when its address has refused connections for so long (R4).
+    pub refused_for: Duration,
 }
 
 /// So many failed calls of one instance in a row mean that the target is down.
@@ -65,6 +67,7 @@ impl<T: RegistrationTarget> Registrar<T> {
         let (journal, entries) = Journal::open(config.journal.clone())?;
         Ok(Self {
             target: Arc::new(target),
+            vanished: Vanished::new(config.refused_for),
             config,
             journal,
             entries,
@@ -72,7 +75,6 @@ impl<T: RegistrationTarget> Registrar<T> {
             under_way: HashMap::new(),
             audits: JoinSet::new(),
             journal_trouble: None,
-            vanished: Vanished::default(),
             alarm: None,
         })
     }

@@ -10,11 +10,10 @@ use barge_model::InstanceId;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// So many refused connections in a row, and over so long, prove that nothing serves at an address.
+/// So many refused connections in a row, and over the time that is configured, prove that nothing serves at an address.
 const REFUSALS: u32 = 3;
-const REFUSED_FOR: Duration = Duration::from_secs(30);
-/// No address is asked more often than this.
-const PAUSE: Duration = Duration::from_secs(5);
+/// Within that time each address is asked so often.
+const QUESTIONS: u32 = 6;
 /// An address that says nothing for so long does not refuse.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
@@ -35,14 +34,15 @@ impl Refused {
         }
     }
 
-    fn proves_its_end(&self) -> bool {
-        self.count >= REFUSALS && self.since.is_some_and(|since| since.elapsed() >= REFUSED_FOR)
+    fn proves_its_end(&self, refused_for: Duration) -> bool {
+        self.count >= REFUSALS && self.since.is_some_and(|since| since.elapsed() >= refused_for)
     }
 }
 
 /// The instances in doubt.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Vanished {
+    refused_for: Duration,
     instances: BTreeMap<InstanceId, Refused>,
     /// Which address was asked, and whether it refused.
     checks: JoinSet<(InstanceId, bool)>,
@@ -50,6 +50,11 @@ pub(crate) struct Vanished {
 }
 
 impl Vanished {
+    /// Nobody is in doubt. An instance whose address has refused connections for the time `refused_for` is gone.
+    pub(crate) fn new(refused_for: Duration) -> Self {
+        Self { refused_for, instances: BTreeMap::new(), checks: JoinSet::new(), checked_at: None }
+    }
+
     /// Takes in which instances are missing now, and whether those are too `many` to be believed. One that is in doubt stays so for
     /// as long as it is missing, however few are left of the others.
     pub(crate) fn update(&mut self, missing: &BTreeSet<InstanceId>, many: bool) {
@@ -63,7 +68,7 @@ impl Vanished {
 
     /// Whether the end of a missing instance is beyond doubt.
     pub(crate) fn may_go(&self, id: &InstanceId) -> bool {
-        self.instances.get(id).is_none_or(Refused::proves_its_end)
+        self.instances.get(id).is_none_or(|refused| refused.proves_its_end(self.refused_for))
     }
 
     /// What people have to know, and do, while instances are in doubt.
@@ -73,14 +78,14 @@ impl Vanished {
             format!(
                 "{count} of {known} instances vanished at once; each is removed once its address has refused connections for {} s, so \
                  end the processes that should go",
-                REFUSED_FOR.as_secs()
+                self.refused_for.as_secs()
             )
         })
     }
 
     /// Begins to ask every address, unless that was done a moment ago, or the last questions are not answered yet.
     pub(crate) fn start_checks(&mut self, address: impl Fn(&InstanceId) -> Option<SocketAddr>) {
-        let lately = self.checked_at.is_some_and(|at| at.elapsed() < PAUSE);
+        let lately = self.checked_at.is_some_and(|at| at.elapsed() < self.refused_for / QUESTIONS);
         if self.instances.is_empty() || lately || !self.checks.is_empty() {
             return;
         }

@@ -106,6 +106,7 @@ impl Platform {
             journal: directory.subdirectory("registrar")?,
             audit_interval: Duration::from_secs(10),
             call_limit: Duration::from_secs(5),
+            refused_for: Duration::from_secs(30),
         };
         let registrar = Registrar::open(target, registrar).map_err(PlatformError::Registrar)?;
         back.spawn("registrar", registrar.run(engine.wanted(), acknowledge, back.shutdown_token()));

@@ -241,6 +241,7 @@ async fn open(
         journal: directory.join("journal"),
         audit_interval: Duration::from_millis(100),
         call_limit: Duration::from_secs(1),
+        refused_for: Duration::from_secs(30),
     };
     let registrar = Registrar::open(GatewayTarget::new(Arc::clone(table)), config).unwrap();
     let shutdown = CancellationToken::new();

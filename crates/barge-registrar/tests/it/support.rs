@@ -293,6 +293,7 @@ fn run<T: RegistrationTarget + Clone>(
         journal: journal.to_owned(),
         audit_interval: Duration::from_millis(20),
         call_limit: Duration::from_millis(100),
+        refused_for: Duration::from_millis(600),
     };
     let (sender, acknowledgements) = channel();
     let shutdown = CancellationToken::new();
