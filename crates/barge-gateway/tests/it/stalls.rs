@@ -26,7 +26,10 @@ const PIECES: usize = 30;
 
 async fn rig(max_connections: usize) -> Rig {
     let config = GatewayConfig { stall_limit: STALL, max_connections, ..GatewayConfig::default() };
-    Rig::with(Table::in_memory(), config).await
+    let rig = Rig::with(Table::in_memory(), config).await;
+    // Connections inherit from a listener that is looked after, which the first answer shows.
+    rig.get("/").await;
+    rig
 }
 
 /// `count` pieces with a pause before each.
