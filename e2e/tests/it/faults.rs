@@ -84,6 +84,32 @@ fn a_full_disk_stops_changes_with_a_word_and_nothing_that_serves() {
 }
 
 #[test]
+fn what_is_acknowledged_after_a_full_disk_is_stored() {
+    let Some(disk) = SmallDisk::of("48m") else { return };
+    let data = Some(disk.0.path().join("data"));
+    let mut platform = TestPlatform::start_in(Surroundings { data, ..Surroundings::default() });
+    let project = greeter(&platform, 2);
+    release_first(&platform, &project);
+    let filler = disk.fill(0);
+    for words in [["scale", "3"], ["restart", "--detach"], ["scale", "4"], ["rollback", "--detach"], ["scale", "5"]] {
+        let told = platform.barge_output(&project, &words);
+        assert!(!told.status.success(), "{words:?} cannot have been stored");
+    }
+    drop(filler);
+    platform.barge(&project, &["scale", "3"]);
+    wait_for("three instances", || platform.barge_json(&project, &["status"])["available"] == 3);
+    greeter_version(&project, "better");
+    platform.barge(&project, &["deploy"]);
+    platform.barge(&project, &["approve", "--wait", "complete"]);
+    platform.kill();
+    platform.up();
+    let releases = platform.barge_json(&project, &["releases"]);
+    assert_eq!(releases["releases"][0]["state"], "stable", "{releases}");
+    assert_eq!(platform.barge_json(&project, &["status"])["replicas"], 3);
+    assert_eq!(answers(&load_plan(&platform, "greeter"), 6), ["A very good day to you from greeter 2"]);
+}
+
+#[test]
 fn a_clock_that_jumps_ends_no_release_early_and_no_instance_at_all() {
     let Some(library) = faketime() else { return };
     let place = tempfile::tempdir().unwrap();

@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use barge_model::Timestamp;
+use sea_orm::sqlx::sqlite::SqliteConnection;
+use sea_orm::sqlx::{self, Connection};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
@@ -137,7 +139,8 @@ impl Store {
                     .pragma("journal_mode", "WAL")
                     // An approval that was acknowledged must outlive a power cut.
                     .pragma("synchronous", "FULL")
-            });
+            })
+            .map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(is_between_changes(connection)));
         let open = |source| StoreError::Open { path: shown.clone(), source: Cause(source) };
         let database = connect(options).await.map_err(open)?;
         let store = Self { database, last_id: Arc::default() };
@@ -190,6 +193,14 @@ impl Store {
             tracing::warn!(%error, "the database did not close cleanly");
         }
     }
+}
+
+/// A COMMIT that fails, as on a full disk, leaves a connection for which every later change would be a part of the one that failed, and
+/// would be lost with it. Such a connection is closed instead of being used again.
+async fn is_between_changes(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // What was dropped is being rolled back; the answer comes after that.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// Connects. Two servers that begin on a new file at the same moment are in each other's way only for that moment, and SQLite does not
