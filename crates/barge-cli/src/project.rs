@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use barge_image::scan::{Found, FoundKind};
 use barge_image::{detect, scan};
-use barge_model::EnvironmentName;
 use barge_model::manifest::{Command, Manifest, ServiceConfig, parse};
+use barge_model::{EnvironmentName, ServiceName};
 
 use crate::failure::{Failure, Kind};
 
@@ -30,6 +30,15 @@ impl Project {
         let start = std::path::absolute(start).map_err(|error| Failure::io("find the current directory", &error))?;
         let found = start.ancestors().find(|directory| directory.join(MANIFEST).is_file());
         found.map(Self::load).transpose()
+    }
+
+    /// The name in a barge.yaml that as a whole cannot be understood.
+    pub(crate) fn name_near(start: &Path) -> Option<ServiceName> {
+        let directory = start.ancestors().find(|directory| directory.join(MANIFEST).is_file())?;
+        let text = std::fs::read_to_string(directory.join(MANIFEST)).ok()?;
+        let mut names = text.lines().filter_map(|line| line.strip_prefix("name:"));
+        let name = names.next()?.split(" #").next()?.trim().trim_matches(['"', '\'']);
+        ServiceName::new(name).ok().filter(|_| names.next().is_none())
     }
 
     /// The project in `directory` or above it, without which a command makes no sense.

@@ -121,13 +121,22 @@ fn serving(scene: &Scene<'_>) -> String {
     }
 }
 
+/// How its process ended, where that says more than the reason. Who was late was ended by barge-init, and not for want of memory.
+fn how_it_ended(instance: &InstanceView) -> Option<String> {
+    let reason = instance.reason.as_deref().unwrap_or_default();
+    if reason.starts_with(barge_init::NOT_READY_WITHIN) {
+        return Some("it ran until its start deadline, and was ended then (`start_deadline`)".to_owned());
+    }
+    instance.ended.as_deref().filter(|ended| *ended != reason).map(printable)
+}
+
 fn describe(instance: &InstanceView, now: Timestamp, details: &mut Vec<String>) {
     let mut facts = Vec::new();
     if let Some(reason) = &instance.reason {
         facts.push(printable(reason));
     }
-    if let Some(ended) = instance.ended.as_deref().filter(|ended| instance.reason.as_deref() != Some(ended)) {
-        facts.push(printable(ended));
+    if let Some(ended) = how_it_ended(instance) {
+        facts.push(ended);
     }
     if instance.restarts > 0 {
         facts.push(format!("started again {} times", instance.restarts));

@@ -244,7 +244,12 @@ fn service_name(globals: &Globals) -> Result<ServiceName, Failure> {
         return Ok(name.clone());
     }
     let here = std::env::current_dir().map_err(|error| Failure::io("find the current directory", &error))?;
-    match Project::find(&here)? {
+    let project = match Project::find(&here) {
+        // A mistake elsewhere in the file must not keep anybody from rolling back.
+        Err(mistake) => return Project::name_near(&here).ok_or(mistake),
+        Ok(project) => project,
+    };
+    match project {
         Some(project) => Ok(project.manifest.name),
         None => {
             Err(Failure::new(Kind::Usage, "which service? There is no barge.yaml here or above, and no -m SERVICE")

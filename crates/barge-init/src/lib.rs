@@ -32,6 +32,7 @@ pub use plan::{Plan, Probe};
 pub use processes::ProcessMark;
 pub use socket::{Request, StopRequest, TrafficCheck};
 pub use status::{Ending, Phase, ProbeRecord, Status, TimelineEntry};
+pub use supervise::NOT_READY_WITHIN;
 
 /// The name under which another binary runs as barge-init: `argv[0]` decides.
 pub const PROGRAM: &str = "barge-init";

@@ -17,6 +17,9 @@ use crate::socket::StopRequest;
 use crate::status::{Ending, Phase, Status};
 use crate::{child, drain, files, log, probe, processes, status};
 
+/// How the reason begins when a start has missed its deadline.
+pub const NOT_READY_WITHIN: &str = "it was not ready within";
+
 /// From SIGTERM to SIGKILL, where a signal and not the engine asks for the stop.
 const SIGNAL_GRACE: Duration = Duration::from_secs(10);
 /// How long processes that were left behind are looked for and killed.
@@ -161,7 +164,7 @@ impl Supervisor {
         let last = self.shared.lock().1.reason.clone().unwrap_or_else(|| "it was never asked".to_owned());
         self.deadline = None;
         self.probing = None;
-        self.late = Some(format!("it was not ready within {limit} ({last})"));
+        self.late = Some(format!("{NOT_READY_WITHIN} {limit} ({last})"));
         self.update(|status| status.note(format!("not ready within {limit}: killed (SIGKILL)")));
         self.signal_group(Signal::SIGKILL);
         None

@@ -7,6 +7,7 @@ pub mod files;
 pub mod listen;
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -17,7 +18,9 @@ pub fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("BARGE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     // A second call, as in tests, keeps the first set-up.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let colours = std::io::stderr().is_terminal();
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).try_init();
 }
 
 /// Chooses the cryptography that TLS uses in this process. Every program calls it before its first connection; calling it again is

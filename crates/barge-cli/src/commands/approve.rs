@@ -48,7 +48,8 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         let made = ago(release.created_at, now());
         terminal.note(&format!("approving release {} ({short}, by {}, {made})", release.number, release.created_by));
         let request = ApprovalRequest { digest: release.digest.clone() };
-        target.client().approve(&target.environment, &target.service, &release.id, &request).await?;
+        let answer = target.client().approve(&target.environment, &target.service, &release.id, &request).await?;
+        terminal.note(&answer.message);
     }
     let outline = match args.wait {
         Some(wait) => {

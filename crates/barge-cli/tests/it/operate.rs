@@ -64,6 +64,7 @@ fn an_approval_names_the_digest_that_was_looked_at() {
       watch it    barge status --watch
     --- stderr
     approving release 2 (000000000000, by admin, 1h ago)
+    the server says yes to test/services/greeter/releases/01HF7YAT0000000000000000R2/approval
     ");
     let seen = fake.seen();
     assert_eq!(seen[0].line, format!("test/services/greeter/releases/{}/approval", id("R2")));
@@ -185,4 +186,16 @@ fn open_prints_the_address() {
     assert_eq!(place.run("open --print").ok(), "http://greeter.test.localhost:7402\n");
     fake.show([status(json!({ "url": null }))]);
     assert_eq!(place.run("open").code, 4);
+}
+
+#[test]
+fn a_mistake_in_barge_yaml_keeps_nobody_from_rolling_back() {
+    let (fake, place) = at_gate();
+    place.write("barge.yaml", "name: greeter # ours\nkind: web\nreplicas: lots\n");
+    place.run("status").ok();
+    place.run("abort").ok();
+    assert_eq!(fake.seen().len(), 1);
+    place.write("barge.yaml", "nome: greeter\nkind: web\n");
+    let run = place.run("status");
+    assert!(run.code == 2 && run.err.contains("barge.yaml:1:1"), "{}", run.told());
 }

@@ -88,7 +88,7 @@ pub struct Drain {
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { quiet: Millis(500), limit: Millis::from_secs(30), grace: Millis::from_secs(10) }
+        Self { quiet: Millis(500), limit: Millis::from_secs(60), grace: Millis::from_secs(10) }
     }
 }
 

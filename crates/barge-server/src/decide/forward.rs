@@ -1,7 +1,7 @@
 //! Forward: a new release, the approval that lets it go on, the abort that ends it.
 
 use barge_api::NewRelease;
-use barge_model::rollout::{Outcome, Phase, Role, Withdrawal};
+use barge_model::rollout::{Phase, Role, Withdrawal};
 use barge_model::{Digest, Origin, ReleaseId};
 
 use super::history::failed;
@@ -45,8 +45,9 @@ impl Situation<'_> {
             return Err(Refusal::OtherDigest { given, stored, number });
         }
         let ended = self.refuse_ended(stored);
-        // The approval of a release that has gone on as approved is only repeated; of one that was taken back it comes too late.
-        let complete = matches!(&stored.finished, Some(finished) if finished.outcome == Outcome::Promoted);
+        // The approval of a release that has gone on as approved is only repeated; of one that was taken back, or has given way to
+        // another one since, it comes too late.
+        let complete = self.status.set(Role::Stable).is_some_and(|set| set.release.id == *id);
         if let Some(approval) = stored.approval.as_ref().filter(|_| ended.is_ok() || complete) {
             let message = format!("release {number} was approved by {} already", approval.by);
             let service = self.existing()?.clone();

@@ -177,7 +177,9 @@ pub(crate) async fn releases(
     let report = environment(&app, &key.environment)?.engine.report(&key).await?;
     let rollout = report.map(|report| report.status).unwrap_or_default();
     let stored = app.store.releases(&key).await?;
-    let releases = stored.into_iter().map(|one| view::release(&key, one, &service, &rollout)).collect();
+    let mut releases: Vec<_> = stored.into_iter().map(|one| view::release(&key, one, &service, &rollout)).collect();
+    // What an application wrote is for those who may read its output, and one release at a time.
+    releases.iter_mut().filter_map(|release| release.failure.as_mut()).for_each(|failure| failure.log.clear());
     Ok(Json(ReleaseList { releases }))
 }
 
@@ -208,6 +210,11 @@ pub(crate) async fn release(
     // The engine knows of a failure a moment before it is stored.
     if let (None, Some(report), Some(finished)) = (&release.failure, &report, &release.finished) {
         release.failure = tasks::explain(engine.as_ref(), report, finished).await;
+    }
+    if let Some(failure) = &mut release.failure
+        && caller.require(TokenRole::Developer, &key).is_err()
+    {
+        failure.log.clear();
     }
     Ok(Json(release))
 }

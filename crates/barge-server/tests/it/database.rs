@@ -44,7 +44,12 @@ async fn a_database_of_the_first_version_opens_again_with_everything() {
         })
         .collect();
     assert_eq!(told, ["3 null null", "2 \"failed\" null", "1 \"promoted\" \"ann\""]);
-    assert_eq!(list["releases"][1]["failure"]["log"], json!(["one", "two", "three\rfour"]));
+    assert_eq!(list["releases"][1]["failure"]["log"], json!([]), "a list is not for reading output");
+    let failed = format!("{SERVICE}/releases/{}", list["releases"][1]["id"].as_str().unwrap());
+    assert_eq!(harness.get(&failed).await.json["failure"]["log"], json!(["one", "two", "three\rfour"]));
+    let viewer = harness.token(json!({ "name": "viewer", "role": "viewer" })).await;
+    let seen = harness.call("GET", &failed, &viewer, &[], None).await.json;
+    assert_eq!(seen["failure"]["log"], json!([]), "what applications write is not for everybody who may look");
     assert_eq!(list["releases"][2]["config"]["replicas"], 2);
     let status = harness.status().await;
     assert_eq!((&status["replicas"], &status["version"]), (&json!(3), &json!(5)));

@@ -51,7 +51,7 @@ fn what_is_not_written_has_a_default_or_is_detected() {
     assert_eq!(config.command, ["./detected"]);
     assert_eq!(config.replicas, None);
     assert_eq!(config.start_deadline, Millis::from_secs(300));
-    assert_eq!(config.drain.limit, Millis::from_secs(30));
+    assert_eq!(config.drain.limit, Millis::from_secs(60), "not shorter than the gateway waits for an answer");
     assert_eq!(resolve("command: ./mine", "test").unwrap().command, ["./mine"]);
     let manifest = parse(b"name: greeter\nkind: web\n").unwrap();
     let error = manifest.resolve(&EnvironmentName::new("test").unwrap(), None).unwrap_err();

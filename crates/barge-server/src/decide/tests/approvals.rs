@@ -77,3 +77,15 @@ fn an_approval_of_an_unknown_release_is_refused() {
     after_first("approve 7 | 404 not_found: there is no release 00000000000000000000000000 of test/greeter");
     story("approve 1 | 404 not_found: test/greeter was never released");
 }
+
+#[test]
+fn a_release_that_has_given_way_to_a_later_one_is_not_approved_again() {
+    after_first(
+        "release B
+         settle
+         approve 2
+         settle
+         look      | stable 2 x2; 2 wanted
+         approve 1 | 409 release_ended: release 1 of test/greeter has ended: it is complete",
+    );
+}
