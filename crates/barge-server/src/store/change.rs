@@ -6,7 +6,7 @@ use sea_orm::{ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, I
 
 use super::audit::{NewAudit, record};
 use super::entity::{approval, idempotency, release, service};
-use super::records::{StoredRelease, StoredService, find_releases, find_service, to_json};
+use super::records::{StoredRelease, StoredService, find_releases_to_decide, find_service, to_json};
 use super::{Store, StoreError, query};
 use crate::decide::{Change, Refusal};
 
@@ -50,7 +50,7 @@ impl Store {
         }
         let service = find_service(&transaction, key).await?;
         let existed = service.is_some();
-        let releases = find_releases(&transaction, key).await?;
+        let releases = find_releases_to_decide(&transaction, key).await?;
         let change = decide(service, releases)?;
         write(&transaction, &change, existed, now).await?;
         let audit = NewAudit {

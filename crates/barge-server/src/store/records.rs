@@ -6,7 +6,7 @@ use barge_api::FailureView;
 use barge_engine::Desired;
 use barge_model::rollout::{Finished, RolloutSpec, Withdrawal};
 use barge_model::{Approval, Digest, EnvironmentName, Release, ReleaseId, ServiceKey, ServiceName, Timestamp};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -147,14 +147,37 @@ pub(super) async fn find_releases(
     database: &impl ConnectionTrait,
     key: &ServiceKey,
 ) -> Result<Vec<StoredRelease>, StoreError> {
-    let rows = release::Entity::find()
+    let rows = latest(key).all(database).await.map_err(query("read the releases"))?;
+    with_approvals(database, rows).await
+}
+
+/// The releases that a decision may be about, newest first: the latest ones, and those that have served, however many have come to
+/// nothing since.
+pub(super) async fn find_releases_to_decide(
+    database: &impl ConnectionTrait,
+    key: &ServiceKey,
+) -> Result<Vec<StoredRelease>, StoreError> {
+    let mut rows = latest(key).all(database).await.map_err(query("read the releases"))?;
+    let served = latest(key).filter(release::Column::Finished.contains("\"promoted\""));
+    let oldest = rows.last().map_or(0, |row| row.number);
+    let older = served.filter(release::Column::Number.lt(oldest));
+    rows.extend(older.all(database).await.map_err(query("read the releases that have served"))?);
+    with_approvals(database, rows).await
+}
+
+/// A service's latest releases, newest first.
+fn latest(key: &ServiceKey) -> Select<release::Entity> {
+    release::Entity::find()
         .filter(release::Column::Environment.eq(key.environment.as_str()))
         .filter(release::Column::Service.eq(key.service.as_str()))
         .order_by_desc(release::Column::Number)
         .limit(RELEASES_READ)
-        .all(database)
-        .await
-        .map_err(query("read the releases"))?;
+}
+
+async fn with_approvals(
+    database: &impl ConnectionTrait,
+    rows: Vec<release::Model>,
+) -> Result<Vec<StoredRelease>, StoreError> {
     let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
     let approvals = approval::Entity::find()
         .filter(approval::Column::Release.is_in(ids))

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Harness, SERVICE, release};
+use crate::support::{Harness, SERVICE, eventually, release};
 
 #[tokio::test]
 async fn a_release_goes_from_its_gate_to_all_instances_and_back() {
@@ -150,4 +150,29 @@ async fn a_release_of_long_ago_is_still_shown() {
     assert_eq!(list["releases"].as_array().unwrap().len(), 500);
     let shown = harness.get(&format!("{SERVICE}/releases/{first}")).await.json;
     assert_eq!((&shown["number"], &shown["state"]), (&json!(1), &json!("candidate")));
+}
+
+#[tokio::test]
+async fn what_has_served_can_be_gone_back_to_however_many_releases_came_to_nothing_since() {
+    let harness = Harness::start().await;
+    let first = harness.released("a").await;
+    harness.released("b").await;
+    let file = harness.directory.path().join("server.sqlite");
+    let connection = sea_orm::Database::connect(format!("sqlite://{}", file.display())).await.unwrap();
+    eventually("their ends to be stored", async || {
+        let open = "UPDATE release SET failure = NULL WHERE finished IS NULL";
+        let open = sea_orm::ConnectionTrait::execute_unprepared(&connection, open).await.unwrap();
+        (open.rows_affected() == 0).then_some(())
+    })
+    .await;
+    let copies = "WITH RECURSIVE copies(n) AS (SELECT 3 UNION ALL SELECT n + 1 FROM copies WHERE n < 600)
+        INSERT INTO release SELECT substr(id, 1, 20) || printf('%06d', n), environment, service, n, definition,
+        '{\"release\":\"' || id || '\",\"outcome\":\"superseded\",\"at\":1}', NULL
+        FROM release, copies WHERE number = 2";
+    sea_orm::ConnectionTrait::execute_unprepared(&connection, copies).await.unwrap();
+    let answer = harness.post(&format!("{SERVICE}/rollback"), &json!({})).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let made = answer.json["release"].as_str().unwrap();
+    let made = harness.get(&format!("{SERVICE}/releases/{made}")).await.json;
+    assert_eq!(made["origin"], json!({ "kind": "rollback", "to": first }));
 }
