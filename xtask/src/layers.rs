@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("barge-api", &["barge-model"]),
     ("barge-engine", &["barge-model"]),
     ("barge-image", &["barge-model"]),
-    ("barge-registry", &[]),
+    ("barge-registry", &["barge-runtime"]),
     ("barge-gateway", &["barge-model", "barge-runtime"]),
     ("barge-registrar", &["barge-model", "barge-gateway", "barge-runtime"]),
     ("barge-engine-local", &["barge-model", "barge-engine", "barge-image", "barge-init", "barge-runtime"]),

@@ -18,9 +18,9 @@ const TOOLS: [(&str, &str); 13] = [
     ("mvn", "maven"),
     ("nginx", "nginx-light"),
     ("prlimit", "util-linux"),
+    ("python3", "python3"),
     ("script", "bsdutils"),
     ("skopeo", "skopeo"),
-    ("python3", "python3"),
     ("wrk", "wrk"),
 ];
 

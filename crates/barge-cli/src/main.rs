@@ -7,6 +7,7 @@ mod demo;
 mod failure;
 mod follow;
 mod page;
+mod places;
 mod platform;
 mod project;
 mod report;

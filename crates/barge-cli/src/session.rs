@@ -2,17 +2,18 @@
 //!
 //! A token belongs to the server that gave it and is sent to no other, and never over an open network without TLS.
 
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use barge_api::{ApiError, Client, EnvironmentView, ReleaseView, ServiceStatus};
 use barge_model::{EnvironmentName, ReleaseId, ServiceName};
+use barge_runtime::files;
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
+use crate::places;
 use crate::project::Project;
 use crate::terminal::Terminal;
 
@@ -37,15 +38,11 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// The directory of the login: `$BARGE_CONFIG`, else `$XDG_CONFIG_HOME/barge`, else `~/.config/barge`.
+/// The directory of the login.
 pub(crate) fn config_directory() -> Result<PathBuf, Failure> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    variable("BARGE_CONFIG")
-        .or_else(|| variable("XDG_CONFIG_HOME").map(|base| base.join("barge")))
-        .or_else(|| variable("HOME").map(|home| home.join(".config/barge")))
-        .ok_or_else(|| {
-            Failure::new(Kind::General, "there is no place for the login: neither HOME nor BARGE_CONFIG is set")
-        })
+    places::config().ok_or_else(|| {
+        Failure::new(Kind::General, "there is no place for the login: neither HOME nor BARGE_CONFIG is set")
+    })
 }
 
 impl Login {
@@ -59,20 +56,8 @@ impl Login {
         let path = directory.join(LOGIN_FILE);
         let fail = |error: std::io::Error| Failure::io(format!("store the login in {}", path.display()), &error);
         std::fs::create_dir_all(directory).map_err(fail)?;
-        let temporary = directory.join(format!(".{LOGIN_FILE}.{}", ulid::Ulid::new()));
         let text = serde_json::to_string_pretty(self).map_err(|error| fail(error.into()))?;
-        let written = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-            .and_then(|()| std::fs::rename(&temporary, &path));
-        if let Err(error) = written {
-            // The half-written file is of no use to anybody.
-            let _ = std::fs::remove_file(&temporary);
-            return Err(fail(error));
-        }
+        files::replace(&path, text.as_bytes()).map_err(fail)?;
         Ok(path)
     }
 

@@ -112,6 +112,11 @@ impl Terminal {
         write_out(text.as_bytes())
     }
 
+    /// Prints where something is that goes on: as text, or `value` as one line of JSON for whoever waits for it.
+    pub(crate) fn announce(&self, value: &impl Serialize, text: impl FnOnce(Paint) -> String) -> Result<(), Failure> {
+        if self.json { self.json_line(value) } else { self.data(value, text) }
+    }
+
     /// Prints `value` as one line of JSON.
     pub(crate) fn json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
         let mut line = serde_json::to_string(value).map_err(|error| Failure::io("write JSON", &error.into()))?;

@@ -205,10 +205,12 @@ impl LocalEngine {
             tasks: tokio::sync::Mutex::new(JoinSet::new()),
             execs: TaskTracker::new(),
         });
-        let ours = store::instances(&engine.shared.config.directory).map_err(OpenError::Store)?;
+        let directory = &engine.shared.config.directory;
+        let keys = store::services(directory).map_err(OpenError::Store)?;
+        let ours = store::instances(directory, &keys).map_err(OpenError::Store)?;
         // Their sessions ended with the engine that had them. An engine that breaks off here starts over.
         let _ = tokio::task::spawn_blocking(move || processes::end_execs_of(|id| ours.contains(id))).await;
-        for key in store::services(&engine.shared.config.directory).map_err(OpenError::Store)? {
+        for key in keys {
             // One service's damaged file is that service's trouble: it is left as it is, and the others go on.
             if let Err(error) = engine.service(&key).await {
                 tracing::error!(%key, error = chain(&error), "a service cannot be taken up; mend or remove the file, and start again");

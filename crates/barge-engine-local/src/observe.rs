@@ -8,7 +8,6 @@ use barge_model::Timestamp;
 use barge_model::hold::Ending;
 use barge_model::registration::{Acknowledged, Wanted};
 use barge_model::rollout::{InstancePhase, ObservedInstance};
-
 use tokio::task::AbortHandle;
 
 use crate::store::Record;

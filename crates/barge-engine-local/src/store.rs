@@ -171,11 +171,11 @@ pub(crate) fn services(root: &Path) -> Result<Vec<ServiceKey>, StoreError> {
     Ok(keys)
 }
 
-/// The ids of all instances that have files below `root`.
-pub(crate) fn instances(root: &Path) -> Result<BTreeSet<String>, StoreError> {
+/// The ids of all instances of `services` that have files below `root`.
+pub(crate) fn instances(root: &Path, services: &[ServiceKey]) -> Result<BTreeSet<String>, StoreError> {
     let mut ids = BTreeSet::new();
-    for key in services(root)? {
-        let directories = list(&ServiceStore::new(root, &key).directory.join("instances"))?;
+    for key in services {
+        let directories = list(&ServiceStore::new(root, key).directory.join("instances"))?;
         ids.extend(directories.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())));
     }
     Ok(ids)

@@ -1,8 +1,10 @@
 //! Files and directories that are there after a power cut as well: on disk before they get their name, and then the name too.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::SystemTime;
+
+use barge_runtime::files;
 
 use crate::error::StorageError;
 
@@ -56,11 +58,7 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), StorageError> {
 
 /// Writes a file whole, in the place of one that is there.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
-    let directory = path.parent().unwrap_or(path);
-    let mut file = tempfile::Builder::new().prefix(".new").tempfile_in(directory).map_err(io("write", path))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io("write", path))?;
-    file.persist(path).map_err(|error| io("write", path)(error.error))?;
-    sync_directory(directory)
+    files::replace(path, bytes).map_err(io("write", path))
 }
 
 /// Brings a file's bytes to the disk.
@@ -68,11 +66,7 @@ pub(crate) fn sync_file(path: &Path) -> Result<(), StorageError> {
     std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(io("write", path))
 }
 
-/// Brings a directory's names to the disk: those that were added, and that others are gone.
+/// Brings a directory's names to the disk.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), StorageError> {
-    match std::fs::File::open(path).and_then(|directory| directory.sync_all()) {
-        // There are file systems that cannot do this for a directory. Their names are as safe as they make them.
-        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
-        synced => synced.map_err(io("write", path)),
-    }
+    files::sync_directory(path).map_err(io("write", path))
 }

@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+type BoxError = Box<dyn Error + Send + Sync>;
+
 /// What one listener allows.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -44,12 +46,8 @@ pub async fn serve<S, B>(
     service: impl Fn(SocketAddr) -> S,
 ) -> Result<JoinSet<()>, AcceptError>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Send + Sync + 'static,
-    S::Error: Into<Box<dyn Error + Send + Sync>>,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send> + Send + Sync + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
@@ -94,12 +92,8 @@ async fn connection<S, B>(
     header_limit: Duration,
     shutdown: CancellationToken,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Send + Sync + 'static,
-    S::Error: Into<Box<dyn Error + Send + Sync>>,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send> + Send + Sync + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     // Answers leave at once; a peer that is gone is found out by the writes.
     let _ = stream.set_nodelay(true);

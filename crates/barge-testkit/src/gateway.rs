@@ -3,17 +3,18 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::platform::{barge_binary, begin, signal};
+use crate::platform::barge_binary;
+use crate::program::Program;
 
 /// A gateway that runs. Dropping it ends it.
 #[derive(Debug)]
 pub struct TestGateway {
     directory: TempDir,
-    child: Option<Child>,
+    program: Program,
     workers: Option<usize>,
     /// Where services answer.
     pub address: SocketAddr,
@@ -36,7 +37,7 @@ impl TestGateway {
     fn start_with(workers: Option<usize>) -> Self {
         let directory = tempfile::Builder::new().prefix("barge-test-").tempdir().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut gateway = Self { directory, child: None, workers, address: nowhere, api: nowhere };
+        let mut gateway = Self { directory, program: Program::default(), workers, address: nowhere, api: nowhere };
         gateway.up();
         gateway
     }
@@ -62,14 +63,12 @@ impl TestGateway {
 
     /// Starts it again, after `kill`, on the same ports.
     pub fn up(&mut self) {
-        assert!(self.child.is_none(), "it runs already");
         let mut command = Command::new(barge_binary());
         command.args(["gateway", "--any-port", "--json", "--data"]).arg(self.data());
         if let Some(workers) = self.workers {
             command.env("TOKIO_WORKER_THREADS", workers.to_string());
         }
-        let (child, told) = begin(command);
-        self.child = Some(child);
+        let told = self.program.start(command);
         self.address = told["gateway"].as_str().unwrap().parse().unwrap();
         self.api = told["registrations"].as_str().unwrap().parse().unwrap();
     }
@@ -81,28 +80,24 @@ impl TestGateway {
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+        self.program.pid()
     }
 
     /// Whether its process is there.
     pub fn runs(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
+        self.program.runs()
     }
 
     /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
-        // Somebody else may have killed it already.
-        let _ = child.kill();
-        child.wait().unwrap();
+        self.program.kill();
     }
 }
 
 impl Drop for TestGateway {
     fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        signal("KILL", child.id());
-        // A process that cannot be waited for is nobody's any more.
-        let _ = child.wait();
+        if self.program.runs() {
+            self.program.kill();
+        }
     }
 }

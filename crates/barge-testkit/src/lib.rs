@@ -4,6 +4,7 @@
 
 mod gateway;
 mod platform;
+mod program;
 
 use std::path::PathBuf;
 

@@ -1,14 +1,14 @@
 //! A whole platform as its users have it: the real `barge` binary, started with `barge up` in a directory of its own.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::gateway::TestGateway;
+use crate::program::Program;
 
 /// How long the platform may take to start, and to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,7 +59,7 @@ pub struct Surroundings {
 #[derive(Debug)]
 pub struct TestPlatform {
     directory: TempDir,
-    child: Option<Child>,
+    program: Program,
     surroundings: Surroundings,
     /// Where the API is, such as `http://127.0.0.1:40001`.
     pub address: String,
@@ -88,7 +88,7 @@ impl TestPlatform {
         let directory = tempfile::Builder::new().prefix("barge-test-").tempdir().unwrap();
         let mut platform = Self {
             directory,
-            child: None,
+            program: Program::default(),
             surroundings,
             address: String::new(),
             gateway: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -101,7 +101,6 @@ impl TestPlatform {
 
     /// Starts the platform again, after `kill` or `stop`.
     pub fn up(&mut self) {
-        assert!(self.child.is_none(), "it runs already");
         let words = self.surroundings.prefix.iter().map(Into::into).chain([barge_binary().into_os_string()]);
         let words: Vec<std::ffi::OsString> = words.collect();
         let mut command = Command::new(&words[0]);
@@ -111,8 +110,7 @@ impl TestPlatform {
             Some(gateway) => command.args(["--port", "0", "--registry-port", "0", "--gateway"]).arg(gateway),
             None => command.arg("--any-port"),
         };
-        let (child, told) = begin(command);
-        self.child = Some(child);
+        let told = self.program.start(command);
         self.address = told["address"].as_str().unwrap().to_owned();
         self.gateway = told["gateway"].as_str().unwrap().parse().unwrap();
         self.registry = told["registry"].as_str().unwrap().to_owned();
@@ -133,25 +131,22 @@ impl TestPlatform {
 
     /// The platform's process id.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+        self.program.pid()
     }
 
     /// Whether the platform's process is there.
     pub fn runs(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
+        self.program.runs()
     }
 
     /// Kills the platform with SIGKILL, as a power cut or the kernel would.
     pub fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
-        // Somebody else may have killed it already.
-        let _ = child.kill();
-        child.wait().unwrap();
+        self.program.kill();
     }
 
     /// Stops the platform with SIGTERM.
     pub fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.program.take() else { return };
         signal("TERM", child.id());
         let deadline = Instant::now() + PATIENCE;
         while child.try_wait().unwrap().is_none() {
@@ -210,16 +205,6 @@ impl TestPlatform {
     pub fn instance_processes(&self) -> Vec<u32> {
         instance_processes(&self.data())
     }
-}
-
-/// Starts a program that says in one line of JSON where it is, and goes on.
-#[allow(clippy::unwrap_used, clippy::panic)] // For tests alone, where a panic is how to fail.
-pub(crate) fn begin(mut command: Command) -> (Child, serde_json::Value) {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let told = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{command:?} said {line:?}: {error}"));
-    (child, told)
 }
 
 /// Processes of instances whose files are below `directory`, and the barge-init of each.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
-use crate::platform::{DataDirectory, LoneGateway, Ports, default_gateway_path};
+use crate::places;
+use crate::platform::{DataDirectory, LoneGateway, Ports};
 use crate::terminal::Terminal;
 
 const EXAMPLES: &str = "\
@@ -40,7 +41,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let terminal = Terminal::new(globals);
     let no_place =
         || Failure::new(Kind::General, "there is no place for data: neither HOME nor BARGE_GATEWAY_DATA is set");
-    let path = args.data.clone().or_else(default_gateway_path).ok_or_else(no_place)?;
+    let path = args.data.clone().or_else(places::gateway_data).ok_or_else(no_place)?;
     let directory = DataDirectory::open(path)?;
     let shown = directory.path().to_owned();
     let ports = match args.any_port {
@@ -53,20 +54,16 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         "registrations": gateway.api.to_string(),
         "data": shown,
     });
-    if terminal.json() {
-        terminal.json_line(&document)?;
-    } else {
-        terminal.data(&document, |_| {
-            format!(
-                "The gateway is up\n  services       http://SERVICE.ENVIRONMENT.localhost:{}\n  registrations  {}\n  data           {}\n\
-                 `barge up --gateway {}` uses it. Ctrl-C stops it.\n",
-                gateway.serves.port(),
-                gateway.api,
-                shown.display(),
-                shown.display()
-            )
-        })?;
-    }
+    terminal.announce(&document, |_| {
+        format!(
+            "The gateway is up\n  services       http://SERVICE.ENVIRONMENT.localhost:{}\n  registrations  {}\n  data           {}\n\
+             `barge up --gateway {}` uses it. Ctrl-C stops it.\n",
+            gateway.serves.port(),
+            gateway.api,
+            shown.display(),
+            shown.display()
+        )
+    })?;
     let stopped = gateway.until_stopped().await;
     terminal.note("stopping: requests end");
     gateway.stop().await;

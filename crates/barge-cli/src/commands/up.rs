@@ -6,7 +6,8 @@ use barge_model::EnvironmentName;
 
 use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
-use crate::platform::{DataDirectory, Platform, PlatformConfig, Ports, default_path};
+use crate::places;
+use crate::platform::{DataDirectory, Platform, PlatformConfig, Ports};
 use crate::session::Login;
 use crate::terminal::Terminal;
 
@@ -55,7 +56,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let terminal = Terminal::new(globals);
     let no_place = || Failure::new(Kind::General, "there is no place for data: neither HOME nor BARGE_DATA is set");
-    let path = args.data.clone().or_else(default_path).ok_or_else(no_place)?;
+    let path = args.data.clone().or_else(places::data).ok_or_else(no_place)?;
     let directory = DataDirectory::open(path)?;
     let ports = if args.any_port {
         Ports::default()
@@ -94,9 +95,6 @@ fn tell(platform: &Platform, args: &Args, logged_in: Option<bool>, terminal: &Te
         "data": platform.directory().path(),
         "token_file": token_file,
     });
-    if terminal.json() {
-        return terminal.json_line(&document);
-    }
     let environment = args.environments.first().map_or("local", EnvironmentName::as_str);
     let how = match logged_in {
         Some(true) => {
@@ -108,7 +106,7 @@ fn tell(platform: &Platform, args: &Args, logged_in: Option<bool>, terminal: &Te
             token_file.display()
         ),
     };
-    terminal.data(&document, |_| {
+    terminal.announce(&document, |_| {
         format!(
             "Barge {} is up\n  API       {}\n  services  http://SERVICE.{environment}.localhost:{}\n  registry  {}\n  data      {}\n{how}\n",
             env!("CARGO_PKG_VERSION"),

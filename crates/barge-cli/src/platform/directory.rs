@@ -32,25 +32,6 @@ pub(crate) struct Ports {
     pub(crate) gateway: u16,
 }
 
-/// `$BARGE_DATA`, else `$XDG_DATA_HOME/barge`, else `~/.local/share/barge`.
-pub(crate) fn default_path() -> Option<PathBuf> {
-    variable("BARGE_DATA").or_else(|| in_data_home("barge"))
-}
-
-/// `$BARGE_GATEWAY_DATA`, else `$XDG_DATA_HOME/barge-gateway`, else `~/.local/share/barge-gateway`.
-pub(crate) fn default_gateway_path() -> Option<PathBuf> {
-    variable("BARGE_GATEWAY_DATA").or_else(|| in_data_home("barge-gateway"))
-}
-
-fn in_data_home(name: &str) -> Option<PathBuf> {
-    let home = variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")));
-    home.map(|home| home.join(name))
-}
-
-fn variable(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
 /// A look into a directory that somebody else may have.
 pub(super) struct Glance<'a>(pub(super) &'a Path);
 
@@ -107,6 +88,9 @@ impl DataDirectory {
 
     /// Remembers the ports of this run.
     pub(crate) fn put_ports(&self, ports: Ports) -> Result<(), PlatformError> {
+        if ports == self.ports() {
+            return Ok(());
+        }
         let path = self.join("ports.json");
         let text = serde_json::to_string(&ports).unwrap_or_default();
         files::replace(&path, text.as_bytes()).map_err(|source| io("write", &path, source))

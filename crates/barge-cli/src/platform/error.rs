@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use barge_runtime::Stopped;
 use barge_server::StoreError;
 
 use crate::failure::{Failure, Kind};
@@ -39,12 +40,20 @@ pub(crate) enum PlatformError {
     Target(#[source] barge_registrar::TargetError),
     #[error("there is no gateway in {path}: nothing there says where one listens")]
     NoGateway { path: PathBuf },
-    #[error("the gateway has no port")]
-    NoListener,
     #[error("the platform broke: {what}")]
     Broke { what: String },
     #[error("watch for signals")]
     Signals(#[source] std::io::Error),
+}
+
+impl PlatformError {
+    /// What it means that tasks have come to their end.
+    pub(super) fn unless_asked(stopped: Stopped) -> Result<(), Self> {
+        match stopped {
+            Stopped::Asked => Ok(()),
+            Stopped::Broke(what) => Err(Self::Broke { what }),
+        }
+    }
 }
 
 impl From<PlatformError> for Failure {

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use barge_gateway::{Gateway, GatewayConfig, Table};
-use barge_runtime::{Stopped, Tasks};
+use barge_registrar::{GatewayTarget, RegistrationTarget, RemoteGateway};
+use barge_runtime::Tasks;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::Glance;
-use super::listeners::listen;
+use super::listeners::{Door, listen};
 use super::{DataDirectory, PlatformError, Ports, STOP_LIMIT, open_files, serve};
 
 /// A gateway that runs on its own.
@@ -32,10 +33,7 @@ impl LoneGateway {
         let last = directory.ports();
         let (serving, serves) = listen("gateway", "--port", ports.gateway, last.gateway).await?;
         let (taking, api) = listen("registrations", "--api-port", ports.api, last.api).await?;
-        let ports = Ports { api: api.port(), registry: 0, gateway: serves.port() };
-        if ports != last {
-            directory.put_ports(ports)?;
-        }
+        directory.put_ports(Ports { api: api.port(), registry: 0, gateway: serves.port() })?;
         let token = match directory.gateway_token() {
             Some(token) => token,
             None => {
@@ -47,7 +45,7 @@ impl LoneGateway {
         let files = open_files::raise();
         let table = Arc::new(Table::open(directory.join("gateway.json")).map_err(PlatformError::Gateway)?);
         let mut tasks = Tasks::default();
-        let routes: Router = barge_gateway::api::router(Arc::clone(&table), &token);
+        let routes = barge_gateway::api::router(Arc::clone(&table), &token);
         tasks.spawn("registration API", serve(taking, routes, files.api_connections, tasks.shutdown_token()));
         tasks.spawn("gateway", serve_gateway(serving, table, files.gateway_connections, tasks.shutdown_token()));
         Ok(Self { _directory: directory, api, serves, tasks })
@@ -56,10 +54,7 @@ impl LoneGateway {
     /// Waits until somebody asks for a stop, or until a part of it breaks.
     pub(crate) async fn until_stopped(&mut self) -> Result<(), PlatformError> {
         barge_runtime::cancelled_by_signal(&mut self.tasks).map_err(PlatformError::Signals)?;
-        match self.tasks.until_stopped().await {
-            Stopped::Asked => Ok(()),
-            Stopped::Broke(what) => Err(PlatformError::Broke { what }),
-        }
+        PlatformError::unless_asked(self.tasks.until_stopped().await)
     }
 
     /// Lets requests in flight end.
@@ -85,6 +80,40 @@ pub(super) fn reach(directory: &Path) -> Result<Reached, PlatformError> {
     };
     let on_loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     Ok(Reached { api: on_loopback(ports.api), serves: on_loopback(ports.gateway), token })
+}
+
+/// How requests come in, and how instances are registered for that.
+pub(super) struct Entrance {
+    /// The gateway as a part of this process, where it is one.
+    pub(super) own: Option<OwnGateway>,
+    pub(super) reached: Reached,
+    pub(super) target: Arc<dyn RegistrationTarget>,
+}
+
+/// The gateway as a part of this process.
+pub(super) struct OwnGateway {
+    pub(super) table: Arc<Table>,
+    pub(super) listener: TcpListener,
+    /// Its registration API, which is served with ours.
+    pub(super) routes: Router,
+}
+
+/// Opens the door that was chosen. `api` is where this process serves its own API.
+pub(super) fn entrance(door: Door, directory: &DataDirectory, api: SocketAddr) -> Result<Entrance, PlatformError> {
+    match door {
+        Door::Own(listener, serves) => {
+            let table = Arc::new(Table::open(directory.join("gateway.json")).map_err(PlatformError::Gateway)?);
+            let token = barge_server::new_secret();
+            let routes = barge_gateway::api::router(Arc::clone(&table), &token);
+            let target = Arc::new(GatewayTarget::new(Arc::clone(&table)));
+            let own = Some(OwnGateway { table, listener, routes });
+            Ok(Entrance { own, reached: Reached { api, serves, token }, target })
+        }
+        Door::Alone(reached) => {
+            let target = RemoteGateway::new(reached.api, reached.token.clone()).map_err(PlatformError::Target)?;
+            Ok(Entrance { own: None, reached, target: Arc::new(target) })
+        }
+    }
 }
 
 pub(super) async fn serve_gateway(

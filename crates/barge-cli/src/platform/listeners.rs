@@ -4,30 +4,42 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::TcpListener;
 
+use super::gateway::Reached;
 use super::{DataDirectory, PlatformError, Ports};
 
 /// Listening sockets with their addresses.
 pub(super) struct Listeners {
     pub(super) api: (TcpListener, SocketAddr),
     pub(super) registry: (TcpListener, SocketAddr),
-    pub(super) gateway: Option<(TcpListener, SocketAddr)>,
+    pub(super) gateway: Door,
+}
+
+/// Where services answer.
+pub(super) enum Door {
+    /// Here, by a gateway that is a part of this process.
+    Own(TcpListener, SocketAddr),
+    /// By a gateway that runs on its own.
+    Alone(Reached),
 }
 
 impl Listeners {
-    /// Opens all of them; the gateway's only where it is `own`.
-    pub(super) async fn open(directory: &DataDirectory, wanted: Ports, own: bool) -> Result<Self, PlatformError> {
+    /// Opens all of them; one for the gateway only where none is `alone`.
+    pub(super) async fn open(
+        directory: &DataDirectory,
+        wanted: Ports,
+        alone: Option<Reached>,
+    ) -> Result<Self, PlatformError> {
         let last = directory.ports();
         let api = listen("API", "--port", wanted.api, last.api).await?;
         let registry = listen("registry", "--registry-port", wanted.registry, last.registry).await?;
-        let gateway = match own {
-            true => Some(listen("gateway", "--gateway-port", wanted.gateway, last.gateway).await?),
-            false => None,
+        let (gateway, port) = match alone {
+            Some(reached) => (Door::Alone(reached), last.gateway),
+            None => {
+                let (listener, serves) = listen("gateway", "--gateway-port", wanted.gateway, last.gateway).await?;
+                (Door::Own(listener, serves), serves.port())
+            }
         };
-        let port = gateway.as_ref().map_or(last.gateway, |gateway| gateway.1.port());
-        let ports = Ports { api: api.1.port(), registry: registry.1.port(), gateway: port };
-        if ports != last {
-            directory.put_ports(ports)?;
-        }
+        directory.put_ports(Ports { api: api.1.port(), registry: registry.1.port(), gateway: port })?;
         Ok(Self { api, registry, gateway })
     }
 }

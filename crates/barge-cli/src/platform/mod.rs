@@ -17,20 +17,20 @@ use std::time::Duration;
 
 use barge_api::TokenRole;
 use barge_engine_local::{LocalEngine, LocalEngineConfig, TrafficEndpoint};
-use barge_gateway::Table;
 use barge_image::{Client as ImageClient, Credentials};
 use barge_model::EnvironmentName;
-use barge_registrar::{GatewayTarget, Registrar, RegistrarConfig, RegistrationTarget, RemoteGateway};
+use barge_registrar::{Registrar, RegistrarConfig, RegistrationTarget};
 use barge_registry::{Storage, Verdict};
 use barge_runtime::listen::{self, Limits};
-use barge_runtime::{Stopped, Tasks, chain};
+use barge_runtime::{Tasks, chain};
 use barge_server::{Environment, Server, ServerConfig, Tokens};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use directory::{DataDirectory, Ports, default_gateway_path, default_path};
+pub(crate) use directory::{DataDirectory, Ports};
 pub(crate) use error::PlatformError;
+use gateway::Entrance;
 pub(crate) use gateway::LoneGateway;
 use listeners::Listeners;
 
@@ -78,14 +78,14 @@ impl Platform {
     /// Starts everything.
     pub(crate) async fn start(directory: DataDirectory, config: PlatformConfig) -> Result<Self, PlatformError> {
         let alone = config.gateway.as_deref().map(gateway::reach).transpose()?;
-        let mut listeners = Listeners::open(&directory, config.ports, alone.is_none()).await?;
+        let listeners = Listeners::open(&directory, config.ports, alone).await?;
         let files = open_files::raise();
         let (api, registry) = (listeners.api.1, listeners.registry.1);
         let (mut front, mut back) = (Tasks::default(), Tasks::default());
-        let own = own_gateway(&directory, &mut listeners)?;
-        let reached = own.as_ref().map(|own| own.reached(api)).or(alone).ok_or(PlatformError::NoListener)?;
+        let Entrance { own, reached, target } = gateway::entrance(listeners.gateway, &directory, api)?;
         let pull_token = barge_server::new_secret();
         let (acknowledge, acknowledgements) = barge_registrar::channel();
+        let traffic = TrafficEndpoint { address: reached.api, token: reached.token };
         let engine = LocalEngine::open(LocalEngineConfig {
             directory: directory.subdirectory("engine")?,
             secrets: directory.subdirectory("secrets")?,
@@ -94,21 +94,11 @@ impl Platform {
             images: images(registry, &pull_token)?,
             acknowledgements,
             open_files: files.before,
-            traffic: Some(TrafficEndpoint { address: reached.api, token: reached.token.clone() }),
+            traffic: Some(traffic),
         })
         .await
         .map_err(PlatformError::Engine)?;
-        let target: Arc<dyn RegistrationTarget> = match &own {
-            Some(own) => Arc::new(GatewayTarget::new(Arc::clone(&own.table))),
-            None => Arc::new(RemoteGateway::new(reached.api, reached.token.clone()).map_err(PlatformError::Target)?),
-        };
-        let registrar = RegistrarConfig {
-            journal: directory.subdirectory("registrar")?,
-            audit_interval: Duration::from_secs(10),
-            call_limit: Duration::from_secs(5),
-            refused_for: Duration::from_secs(30),
-        };
-        let registrar = Registrar::open(target, registrar).map_err(PlatformError::Registrar)?;
+        let registrar = registrar(target, &directory)?;
         back.spawn("registrar", registrar.run(engine.wanted(), acknowledge, back.shutdown_token()));
 
         let shutdown = front.shutdown_token();
@@ -124,7 +114,7 @@ impl Platform {
 
         let mut routes = server.router();
         if let Some(own) = own {
-            routes = routes.merge(barge_gateway::api::router(Arc::clone(&own.table), &own.token));
+            routes = routes.merge(own.routes);
             let serving =
                 gateway::serve_gateway_apart(own.listener, own.table, files.gateway_connections, shutdown.clone());
             front.spawn("gateway", serving);
@@ -155,10 +145,7 @@ impl Platform {
             stopped = self.front.until_stopped() => stopped,
             stopped = self.back.until_stopped() => stopped,
         };
-        match stopped {
-            Stopped::Asked => Ok(()),
-            Stopped::Broke(what) => Err(PlatformError::Broke { what }),
-        }
+        PlatformError::unless_asked(stopped)
     }
 
     /// Ends requests, then stops every instance; the next start starts them again.
@@ -176,25 +163,17 @@ impl Platform {
     }
 }
 
-/// The gateway as a part of this process.
-struct OwnGateway {
-    table: Arc<Table>,
-    listener: TcpListener,
-    serves: SocketAddr,
-    token: String,
-}
-
-impl OwnGateway {
-    /// Its registration API is served with ours.
-    fn reached(&self, api: SocketAddr) -> gateway::Reached {
-        gateway::Reached { api, serves: self.serves, token: self.token.clone() }
-    }
-}
-
-fn own_gateway(directory: &DataDirectory, listeners: &mut Listeners) -> Result<Option<OwnGateway>, PlatformError> {
-    let Some((listener, serves)) = listeners.gateway.take() else { return Ok(None) };
-    let table = Arc::new(Table::open(directory.join("gateway.json")).map_err(PlatformError::Gateway)?);
-    Ok(Some(OwnGateway { table, listener, serves, token: barge_server::new_secret() }))
+fn registrar(
+    target: Arc<dyn RegistrationTarget>,
+    directory: &DataDirectory,
+) -> Result<Registrar<Arc<dyn RegistrationTarget>>, PlatformError> {
+    let config = RegistrarConfig {
+        journal: directory.subdirectory("registrar")?,
+        audit_interval: Duration::from_secs(10),
+        call_limit: Duration::from_secs(5),
+        refused_for: Duration::from_secs(30),
+    };
+    Registrar::open(target, config).map_err(PlatformError::Registrar)
 }
 
 /// The client with which the engine fetches images from our own registry.

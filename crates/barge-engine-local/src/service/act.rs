@@ -58,9 +58,8 @@ impl Service {
         }
         // A held instance that is kept stands for one that was asked for: it is not replaced (I7).
         let existing = live.len() + held.len().min(keep_held);
-        let role = self.status.sets.iter().find(|set| set.release.id == *release).map(|set| set.role);
         // What is on its way out never grows, whatever it is told.
-        let grows = matches!(role, Some(Role::Stable | Role::Candidate));
+        let grows = self.role_of_release(release) != Role::Defunct;
         for _ in (existing..target).filter(|_| grows) {
             changed |= self.create(release)?;
         }
@@ -145,13 +144,10 @@ impl Service {
         instance.record.limits = limits;
         let (record, run) = (instance.record.clone(), instance.run);
         let (shared, key, directory) = (Arc::clone(&self.shared), self.key.clone(), self.store.instance_directory(id));
-        let preparing = self.preparing.spawn(async move {
+        instance.preparing = Some(self.preparing.spawn(async move {
             let result = shared.prepare_instance(&key, &release, &record, &directory, groups).await;
             (record.id, run, result)
-        });
-        if let Some(instance) = self.instances.get_mut(id) {
-            instance.preparing = Some(preparing);
-        }
+        }));
     }
 
     /// Starts an instance whose files are there.
@@ -247,8 +243,11 @@ impl Service {
 
     /// What an instance's set is for; an instance without a set is on its way out.
     pub(super) fn role_of(&self, id: &InstanceId) -> Role {
-        let release = self.instances.get(id).map(|instance| &instance.record.release);
-        let set = self.status.sets.iter().find(|set| Some(&set.release.id) == release);
+        self.instances.get(id).map_or(Role::Defunct, |instance| self.role_of_release(&instance.record.release))
+    }
+
+    fn role_of_release(&self, release: &ReleaseId) -> Role {
+        let set = self.status.sets.iter().find(|set| set.release.id == *release);
         set.map_or(Role::Defunct, |set| set.role)
     }
 }

@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use barge_gateway::{Put, PutError, Table};
+use barge_gateway::{PutError, Table};
 use barge_model::registration::{Answer, Call};
 use barge_model::{InstanceId, ServiceKey};
 use tokio::sync::Mutex;
 
-use super::{Held, RegistrationTarget, TargetError};
+use super::{Held, RegistrationTarget, TargetError, held, registration};
 
 /// Registers in a gateway's table.
 #[derive(Debug, Clone)]
@@ -31,8 +31,7 @@ impl GatewayTarget {
 #[async_trait]
 impl RegistrationTarget for GatewayTarget {
     async fn put(&self, key: &ServiceKey, id: &InstanceId, address: SocketAddr, call: Call) -> Answer {
-        let put =
-            Put { address, generation: call.generation, epoch: 0, state: call.state, weight: 1, meta: BTreeMap::new() };
+        let put = registration(address, call);
         let (table, of, instance) = (Arc::clone(&self.table), key.clone(), id.clone());
         let turn = Arc::clone(&self.turn).lock_owned().await;
         // The table writes to disk before it answers; whatever else runs on this thread must not wait for that.
@@ -51,8 +50,6 @@ impl RegistrationTarget for GatewayTarget {
     }
 
     async fn list(&self, key: &ServiceKey) -> Result<BTreeMap<InstanceId, Held>, TargetError> {
-        let (_, list) = self.table.list(key);
-        let held = |put: Put| Held { address: put.address, generation: put.generation, state: put.state };
-        Ok(list.into_iter().map(|listed| (listed.uid, held(listed.put))).collect())
+        Ok(held(self.table.list(key).1))
     }
 }

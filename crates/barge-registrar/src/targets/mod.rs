@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use barge_gateway::{Listed, Put};
 use barge_model::registration::{Answer, Call, Intent};
 use barge_model::{InstanceId, ServiceKey};
 
@@ -27,6 +28,17 @@ pub struct Held {
     pub generation: u64,
     /// What it is to the target.
     pub state: Intent,
+}
+
+/// What a gateway is told of an instance.
+fn registration(address: SocketAddr, call: Call) -> Put {
+    Put { address, generation: call.generation, epoch: 0, state: call.state, weight: 1, meta: BTreeMap::new() }
+}
+
+/// What a gateway's list holds, by instance.
+fn held(list: Vec<Listed>) -> BTreeMap<InstanceId, Held> {
+    let held = |put: Put| Held { address: put.address, generation: put.generation, state: put.state };
+    list.into_iter().map(|listed| (listed.uid, held(listed.put))).collect()
 }
 
 /// A traffic target.

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
-use barge_gateway::{Listed, Put};
+use barge_gateway::Listed;
 use barge_model::registration::{Answer, Call};
 use barge_model::{InstanceId, ServiceKey};
 use barge_runtime::chain;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 
-use super::{Held, RegistrationTarget, TargetError};
+use super::{Held, RegistrationTarget, TargetError, held, registration};
 
 /// Registers in a gateway over HTTP. How long a call may take is the registrar's to say.
 #[derive(Debug, Clone)]
@@ -65,8 +65,7 @@ impl RemoteGateway {
 #[async_trait]
 impl RegistrationTarget for RemoteGateway {
     async fn put(&self, key: &ServiceKey, id: &InstanceId, address: SocketAddr, call: Call) -> Answer {
-        let put =
-            Put { address, generation: call.generation, epoch: 0, state: call.state, weight: 1, meta: BTreeMap::new() };
+        let put = registration(address, call);
         let request = self.client.put(self.url(key, &format!("/{id}"))).bearer_auth(&self.token).json(&put);
         Self::understood(request.send().await).await.unwrap_or_else(|error| {
             tracing::warn!(%key, instance = %id, gateway = %self.api, error, "the gateway took no registration");
@@ -79,7 +78,6 @@ impl RegistrationTarget for RemoteGateway {
         let request = self.client.get(self.url(key, "")).bearer_auth(&self.token);
         let list: List =
             request.send().await.and_then(Response::error_for_status).map_err(fail)?.json().await.map_err(fail)?;
-        let held = |put: Put| Held { address: put.address, generation: put.generation, state: put.state };
-        Ok(list.instances.into_iter().map(|listed| (listed.uid, held(listed.put))).collect())
+        Ok(held(list.instances))
     }
 }

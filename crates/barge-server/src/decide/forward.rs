@@ -1,6 +1,7 @@
 //! Forward: a new release, the approval that lets it go on, the abort that ends it.
 
 use barge_api::NewRelease;
+use barge_model::release::check_image;
 use barge_model::rollout::{Phase, Role, Withdrawal};
 use barge_model::{Digest, Origin, ReleaseId};
 
@@ -12,7 +13,7 @@ use crate::store::StoredRelease;
 impl Situation<'_> {
     pub(super) fn release(&self, new: NewRelease) -> Result<Change, Refusal> {
         new.config.check().map_err(|error| Refusal::Config(error.to_string()))?;
-        check_image(&new.image)?;
+        check_image(&new.image).map_err(|error| Refusal::Config(error.to_string()))?;
         let under_way = self.under_way();
         if let Some(other) = under_way.filter(|_| !new.supersede) {
             return Err(Refusal::UnderWay {
@@ -98,15 +99,4 @@ impl Situation<'_> {
         };
         Err(Refusal::NotAtGate { key: self.key.clone(), number: stored.number, why })
     }
-}
-
-/// An image is named by registry and repository; which one of them, the digest says.
-fn check_image(image: &str) -> Result<(), Refusal> {
-    let printable = image.bytes().all(|b| b.is_ascii_graphic());
-    if image.is_empty() || image.len() > 512 || !printable || image.contains('@') {
-        return Err(Refusal::Config(
-            "image must be a registry and a repository, without a digest, such as 127.0.0.1:7401/greeter".to_owned(),
-        ));
-    }
-    Ok(())
 }

@@ -158,10 +158,12 @@ pub(super) async fn find_releases_to_decide(
     key: &ServiceKey,
 ) -> Result<Vec<StoredRelease>, StoreError> {
     let mut rows = latest(key).all(database).await.map_err(query("read the releases"))?;
-    let served = latest(key).filter(release::Column::Finished.contains("\"promoted\""));
-    let oldest = rows.last().map_or(0, |row| row.number);
-    let older = served.filter(release::Column::Number.lt(oldest));
-    rows.extend(older.all(database).await.map_err(query("read the releases that have served"))?);
+    // Only a full page can have left one out.
+    if let Some(oldest) = rows.last().filter(|_| rows.len() as u64 == RELEASES_READ) {
+        let served = latest(key).filter(release::Column::Finished.contains("\"promoted\""));
+        let older = served.filter(release::Column::Number.lt(oldest.number));
+        rows.extend(older.all(database).await.map_err(query("read the releases that have served"))?);
+    }
     with_approvals(database, rows).await
 }
 

@@ -110,7 +110,6 @@ fn a_rollback_at_any_time() {
 }
 
 #[test]
-#[ignore = "takes several minutes; worth it after every change of the machine"]
 fn larger_worlds() {
     let budget = Budget { faults: 1, outages: 1, scales: 1, ..CALM };
     let setting = Setting { replicas: 1, sizes: &[0, 2], budget, ..ONE_RELEASE };

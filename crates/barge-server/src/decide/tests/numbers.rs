@@ -128,3 +128,19 @@ fn a_rollback_between_two_releases_is_no_change_of_barge_yaml() {
          release D replicas=5 | release 5 is on its way",
     );
 }
+
+#[test]
+fn a_lost_database_begins_with_what_the_engine_runs_and_beyond_its_version() {
+    // The version itself is judged with every step.
+    story(
+        "ahead 50 3
+         release B | release 1 is on its way
+         settle
+         look      | candidate 1 x1, at the gate; 3 wanted",
+    );
+    after_first(
+        "ahead 50 2
+         scale 4 | 2 -> 4 instances
+         scale 5 | 4 -> 5 instances",
+    );
+}

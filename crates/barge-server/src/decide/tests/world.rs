@@ -21,7 +21,7 @@ pub(super) struct World {
     status: RolloutStatus,
     observed: Observed,
     /// What the engine was told last, where the database does not know.
-    pub(super) told: Option<Told>,
+    engine_told: Option<Told>,
     now: Timestamp,
     serial: u128,
     /// Instances that start from now on fail.
@@ -37,7 +37,7 @@ impl Default for World {
             releases: Vec::new(),
             status: RolloutStatus::default(),
             observed: Observed::default(),
-            told: None,
+            engine_told: None,
             now: Timestamp::from_millis(1_700_000_000_000),
             serial: 0,
             broken: false,
@@ -59,6 +59,11 @@ impl World {
             "break" => self.broken = true,
             "mend" => self.broken = false,
             "forget" => (self.status, self.observed) = (RolloutStatus::default(), Observed::default()),
+            // What the engine was told by a database that is lost: a version, and how many instances.
+            "ahead" => {
+                let numbers: Vec<u32> = words[1..].iter().map(|word| word.parse().unwrap()).collect();
+                self.engine_told = Some(Told { version: numbers[0].into(), replicas: numbers[1] });
+            }
             "look" => return self.look(),
             _ => return self.ask(self.request(&words), if_match),
         }
@@ -105,7 +110,7 @@ impl World {
             service: self.service.clone(),
             releases: self.releases.clone(),
             status: &self.status,
-            told: self.told,
+            told: self.engine_told,
             actor: "ann",
             if_match,
             now: self.now,
@@ -113,7 +118,8 @@ impl World {
         };
         match decide(situation, request) {
             Ok(change) => {
-                assert!(change.service.version == before + 1 || change.service == *self.service.as_ref().unwrap());
+                let known = before.max(self.engine_told.map_or(0, |told| told.version));
+                assert!(change.service.version == known + 1 || change.service == *self.service.as_ref().unwrap());
                 assert_eq!(change.answer.version, change.service.version);
                 self.write(change)
             }
