@@ -1,8 +1,8 @@
-//! Bodies on their way through the gateway.
+//! Bodies on their way to instances, and those of the gateway's own.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,9 +10,6 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
-
-use crate::table::InFlight;
 
 /// Why an answer does not arrive in full.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +37,11 @@ impl Moved {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    fn note(&self) {
+    pub(crate) fn note(&self) {
         *lock(&self.0) = Instant::now();
     }
 
-    fn at(&self) -> Instant {
+    pub(crate) fn at(&self) -> Instant {
         *lock(&self.0)
     }
 }
@@ -113,107 +110,6 @@ impl Body for Resumable {
     }
 }
 
-/// An instance's answer. The request counts as in flight until it has passed in full, or stands still for too long: an instance that
-/// says nothing more, or a client that takes nothing more.
-pub(crate) struct Counted {
-    passing: Arc<Mutex<Passing>>,
-    moved: Moved,
-    limit: Duration,
-    /// Begun once a piece has to be waited for: most answers pass at once. Whoever does not take an answer does not ask for its next
-    /// piece either, so this cannot be looked after where pieces are asked for.
-    watch: Option<AbortOnDropHandle<()>>,
-}
-
-/// The part of an answer that has not passed yet.
-struct Passing {
-    /// Gone once it has passed, broken off, or stood still.
-    rest: Option<(Incoming, InFlight)>,
-    /// Why the rest will not come, until that is told.
-    stalled: Option<BodyError>,
-    /// Whom to tell.
-    waiting: Option<Waker>,
-}
-
-impl Counted {
-    /// An answer to the request whose pieces `moved` notes. Where pieces of either go on their way, nothing stands still.
-    pub(crate) fn new(body: Incoming, in_flight: InFlight, moved: Moved, limit: Duration) -> Self {
-        moved.note();
-        let passing = Passing { rest: Some((body, in_flight)), stalled: None, waiting: None };
-        Self { passing: Arc::new(Mutex::new(passing)), moved, limit, watch: None }
-    }
-}
-
-impl Body for Counted {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let (polled, goes_on) = {
-            let mut passing = lock(&this.passing);
-            let polled = passing.poll(context);
-            (polled, passing.rest.is_some())
-        };
-        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
-            this.moved.note();
-        }
-        if goes_on && this.watch.is_none() {
-            let watch = watch(Arc::downgrade(&this.passing), this.moved.clone(), this.limit);
-            this.watch = Some(AbortOnDropHandle::new(tokio::spawn(watch)));
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let passing = lock(&self.passing);
-        passing.rest.as_ref().map_or(passing.stalled.is_none(), |(body, _)| body.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        lock(&self.passing).rest.as_ref().map_or_else(SizeHint::default, |(body, _)| body.size_hint())
-    }
-}
-
-impl Passing {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some((body, _)) = &mut self.rest else { return Poll::Ready(self.stalled.take().map(Err)) };
-        let polled = Pin::new(&mut *body).poll_frame(context);
-        let over = match &polled {
-            Poll::Pending => false,
-            Poll::Ready(None | Some(Err(_))) => true,
-            Poll::Ready(Some(Ok(_))) => body.is_end_stream(),
-        };
-        if over {
-            self.rest = None;
-        }
-        self.waiting = polled.is_pending().then(|| context.waker().clone());
-        polled.map_err(BodyError::Broke)
-    }
-}
-
-/// Lets go of an answer that has stood still for as long as the limit, and of the instance with it.
-async fn watch(passing: Weak<Mutex<Passing>>, moved: Moved, limit: Duration) {
-    loop {
-        // A limit beyond all time is none.
-        let Some(until) = moved.at().checked_add(limit) else { return };
-        tokio::time::sleep_until(until).await;
-        let Some(passing) = passing.upgrade() else { return };
-        let mut passing = lock(&passing);
-        if moved.at() + limit > Instant::now() {
-            continue;
-        }
-        let rest = passing.rest.take();
-        passing.stalled = rest.is_some().then_some(BodyError::Stalled(limit));
-        let waiting = passing.waiting.take();
-        drop(passing);
-        drop(rest);
-        if let Some(waiting) = waiting {
-            waiting.wake();
-        }
-        return;
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

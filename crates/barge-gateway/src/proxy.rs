@@ -13,15 +13,17 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::time::MissedTickBehavior;
 
-use crate::body::{self, Answer, Counted, Moved, Resumable};
+use crate::answer::{Coming, Counted, Stalls};
+use crate::background::Background;
+use crate::body::{self, Answer, Moved, Resumable};
+use crate::connection::CONNECT_LIMIT;
 use crate::headers;
 use crate::route::{self, HEADER_INSTANCE, Route};
 use crate::server::GatewayConfig;
 use crate::table::{InFlight, NoInstance, Picked, Table};
-use crate::upstream::{CONNECT_LIMIT, Failure, Upstream};
+use crate::upstream::{Failure, Upstream};
 
 /// For how long other instances are tried when some take no connection.
 const SEARCH_LIMIT: Duration = CONNECT_LIMIT.saturating_mul(3);
@@ -31,11 +33,10 @@ const SEARCH_LIMIT: Duration = CONNECT_LIMIT.saturating_mul(3);
 pub(crate) struct Proxy {
     table: Arc<Table>,
     upstream: Upstream,
-    stall_limit: Duration,
+    stalls: Arc<Stalls>,
     /// Room for upgraded connections: one that is carried counts as none of the listener's any more.
     room: Arc<Semaphore>,
-    upgraded: TaskTracker,
-    cut: CancellationToken,
+    background: Background,
 }
 
 /// The client's side of an upgrade, and its place among those that are carried.
@@ -53,13 +54,13 @@ struct Tried {
 
 impl Proxy {
     pub(crate) fn new(table: Arc<Table>, config: &GatewayConfig) -> Self {
+        let background = Background::default();
         Self {
             table,
-            upstream: Upstream::new(config.answer_limit),
-            stall_limit: config.stall_limit,
+            upstream: Upstream::new(config.answer_limit, background.clone()),
+            stalls: Arc::new(Stalls::new(config.stall_limit)),
             room: Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
-            upgraded: TaskTracker::new(),
-            cut: CancellationToken::new(),
+            background,
         }
     }
 
@@ -121,7 +122,7 @@ impl Proxy {
     /// The instance's answer as the client gets it.
     fn pass_back(
         &self,
-        mut response: Response<Incoming>,
+        mut response: Response<Coming>,
         picked: Picked,
         client_side: Option<Upgrade>,
         moved: Moved,
@@ -132,7 +133,7 @@ impl Proxy {
             response.headers_mut().insert(HEADER_INSTANCE, instance);
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return response.map(|body| Counted::new(body, picked.in_flight, moved, self.stall_limit).boxed_unsync());
+            return response.map(|body| Counted::new(body, picked.in_flight, moved, &self.stalls).boxed_unsync());
         }
         let (Some(client_side), Some(protocol)) = (client_side, protocol) else {
             return problem(StatusCode::BAD_GATEWAY, "the instance changed the protocol without being asked");
@@ -145,31 +146,28 @@ impl Proxy {
 
     /// Carries an upgraded connection; it counts as in flight until either side closes it.
     fn carry(&self, (client, permit): Upgrade, instance: OnUpgrade, in_flight: InFlight) {
-        let cut = self.cut.clone();
-        self.upgraded.spawn(async move {
-            let carried = async {
-                if let (Ok(client), Ok(instance)) = tokio::join!(client, instance) {
-                    let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(instance)).await;
-                }
-            };
-            tokio::select! {
-                () = carried => {}
-                () = cut.cancelled() => {}
+        self.background.spawn(async move {
+            if let (Ok(client), Ok(instance)) = tokio::join!(client, instance) {
+                let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(instance)).await;
             }
             drop((in_flight, permit));
         });
     }
 
-    /// Waits until the last upgraded connection is closed. There are no new ones when this is called.
-    pub(crate) async fn upgraded_end(&self) {
-        self.upgraded.close();
-        self.upgraded.wait().await;
+    /// Looks after what nobody asks for: answers that stand still, and connections to instances that are used no more. Goes on for ever.
+    pub(crate) async fn look_after(&self, every: Duration) {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.stalls.sweep();
+            self.upstream.sweep();
+        }
     }
 
-    /// Closes all upgraded connections.
-    pub(crate) async fn cut_upgraded(&self) {
-        self.cut.cancel();
-        self.upgraded_end().await;
+    /// What goes on beside the clients' connections.
+    pub(crate) fn background(&self) -> &Background {
+        &self.background
     }
 }
 

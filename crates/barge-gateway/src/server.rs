@@ -6,13 +6,13 @@ use std::time::Duration;
 use barge_runtime::listen::{self, AcceptError, Limits};
 use hyper::service::service_fn;
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::{KeepAlive, TcpKeepCount, TcpKeepIdle, TcpKeepInterval, TcpUserTimeout};
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection;
 use crate::proxy::Proxy;
 use crate::table::Table;
-use crate::upstream::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -74,31 +74,33 @@ impl Gateway {
                 async move { Ok::<_, std::convert::Infallible>(proxy.handle(request, peer).await) }
             })
         };
-        let mut connections = listen::serve(listener, &limits, &shutdown, service).await?;
-        let drained = async {
-            while connections.join_next().await.is_some() {}
-            proxy.upgraded_end().await;
+        let every = (self.config.stall_limit / 16).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        let serving = async {
+            let mut connections = listen::serve(listener, &limits, &shutdown, service).await?;
+            let drained = async {
+                while connections.join_next().await.is_some() {}
+                proxy.background().end().await;
+            };
+            if tokio::time::timeout(self.config.drain_limit, drained).await.is_err() {
+                tracing::warn!(limit = ?self.config.drain_limit, "requests were still in flight at the limit; they are cut off");
+                connections.shutdown().await;
+                proxy.background().cut().await;
+            }
+            Ok(())
         };
-        if tokio::time::timeout(self.config.drain_limit, drained).await.is_err() {
-            tracing::warn!(limit = ?self.config.drain_limit, "requests were still in flight at the limit; they are cut off");
-            connections.shutdown().await;
-            proxy.cut_upgraded().await;
+        tokio::select! {
+            served = serving => served,
+            () = proxy.look_after(every) => Ok(()),
         }
-        Ok(())
     }
 }
 
 /// Sets what accepted connections inherit from their listener: a client whose machine is gone is found out, and one that leaves unread
 /// what waits for it is cut off at the limit. In the second case nobody else could do it: its connection waits for it in a write.
 fn look_after_clients(listener: &TcpListener, stall_limit: Duration) {
-    let seconds = |span: Duration| u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
     // As far as the system counts, which takes it for a signed number; 0 would mean its own default.
     let unread = u32::try_from(stall_limit.as_millis()).unwrap_or(u32::MAX).clamp(1, i32::MAX.cast_unsigned());
-    let set = setsockopt(listener, KeepAlive, &true)
-        .and_then(|()| setsockopt(listener, TcpKeepIdle, &seconds(KEEPALIVE_IDLE)))
-        .and_then(|()| setsockopt(listener, TcpKeepInterval, &seconds(KEEPALIVE_INTERVAL)))
-        .and_then(|()| setsockopt(listener, TcpKeepCount, &KEEPALIVE_PROBES))
-        .and_then(|()| setsockopt(listener, TcpUserTimeout, &unread));
+    let set = connection::look_after(listener).and_then(|()| setsockopt(listener, TcpUserTimeout, &unread));
     if let Err(error) = set {
         tracing::warn!(%error, "clients that are gone without a word will not be noticed");
     }

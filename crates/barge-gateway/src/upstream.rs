@@ -1,32 +1,27 @@
 //! Asks one instance, and says of a failure whether the request may be asked again.
 //!
-//! There are two ways to an instance. Requests that may be repeated share connections that are kept open. All others get a connection
-//! of their own: an instance may close an idle connection in the moment in which a request is written to it, and nobody can tell
+//! There are two ways to an instance. Requests that may be repeated share connections that are kept open ([`Pool`]), and whoever waits
+//! for the answer brings it on himself. All others get a connection of their own, which goes on by itself: a body may have to be taken
+//! to an instance while its answer waits for a slow client. Not to share it has a reason as well: an instance may close an idle connection in the moment in which a request is written to it, and nobody can tell
 //! then whether it has acted on it. For a GET that costs a second try; a POST would be lost.
 
-use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::answer::Coming;
+use crate::background::Background;
 use crate::body::Resumable;
+use crate::connection::{Connection, OpenError};
+use crate::pool::Pool;
 use crate::table::Picked;
-
-/// How long a connection to an instance may take.
-pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-
-/// After so long without a word, a peer's machine is asked whether it is still there, so often, and so often again in vain.
-pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-pub(crate) const KEEPALIVE_PROBES: u32 = 4;
 
 /// Why an instance gave no answer.
 #[derive(Debug)]
@@ -39,30 +34,26 @@ pub(crate) enum Failure {
     Final(StatusCode, String),
 }
 
+/// What went wrong with one try.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("wait for the head of the answer")]
+    Answer(#[from] hyper::Error),
+}
+
 /// The ways to instances.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
-    shared: Client<HttpConnector, Resumable>,
-    single: Client<HttpConnector, Resumable>,
+    pool: Arc<Pool>,
+    background: Background,
     answer_limit: Duration,
 }
 
 impl Upstream {
-    pub(crate) fn new(answer_limit: Duration) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_LIMIT));
-        connector.set_keepalive(Some(KEEPALIVE_IDLE));
-        connector.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
-        connector.set_keepalive_retries(Some(KEEPALIVE_PROBES));
-        let shared = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            // Shorter than the idle limits of common servers, so that a connection is seldom closed while it is being used.
-            .pool_idle_timeout(Duration::from_secs(4))
-            .pool_max_idle_per_host(1024)
-            .build(connector.clone());
-        let single = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Self { shared, single, answer_limit }
+    pub(crate) fn new(answer_limit: Duration, background: Background) -> Self {
+        Self { pool: Arc::default(), background, answer_limit }
     }
 
     /// Sends the request to `picked`. `again` says that it is the second try of a request that was broken off.
@@ -72,46 +63,63 @@ impl Upstream {
         body: &Resumable,
         picked: &Picked,
         again: bool,
-    ) -> Result<Response<Incoming>, Failure> {
-        let mut request = Request::new(body.clone());
-        *request.method_mut() = parts.method.clone();
-        *request.headers_mut() = parts.headers.clone();
-        *request.uri_mut() = upstream_uri(&parts.uri, picked.address)
-            .map_err(|_| Failure::Final(StatusCode::BAD_REQUEST, "the request's target is not a path".to_owned()))?;
-        let repeatable = idempotent(&parts.method) && body.is_end_stream();
+    ) -> Result<Response<Coming>, Failure> {
         let upgrade = parts.headers.contains_key(header::UPGRADE);
-        let shared = repeatable && !again && !upgrade;
-        if !shared && !upgrade {
-            // The instance closes then, and the ports of this side do not run out.
-            request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        let client = if shared { &self.shared } else { &self.single };
-        let who = format!("instance {} at {}", picked.uid.short(), picked.address);
-        let Some(sent) = self.in_time(body, client.request(request)).await else {
+        let shared = idempotent(&parts.method) && body.is_end_stream() && !again && !upgrade;
+        let request = || {
+            let mut request = request(parts, body, picked.address);
+            if !shared && !upgrade {
+                // The instance closes then, and the ports of this side do not run out.
+                request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            request
+        };
+        let asked = async {
+            if shared {
+                self.shared(picked.address, request).await
+            } else {
+                self.single(picked.address, request()).await
+            }
+        };
+        let Some(sent) = self.in_time(body, asked).await else {
             let limit = self.answer_limit.as_secs_f32();
-            return Err(Failure::Final(StatusCode::GATEWAY_TIMEOUT, format!("{who} did not answer within {limit} s")));
+            let text = format!("{} did not answer within {limit} s", who(picked));
+            return Err(Failure::Final(StatusCode::GATEWAY_TIMEOUT, text));
         };
-        let error = match sent {
-            Ok(response) => return Ok(response),
-            Err(error) => error,
-        };
-        tracing::debug!(%who, error = &error as &dyn Error, "no answer");
-        if error.is_connect() {
-            return Err(Failure::Untold(format!("{who} took no connection")));
+        sent.map_err(|error| failure(&error, &parts.method, body, picked))
+    }
+
+    /// Asks over a connection that is kept, or becomes one.
+    async fn shared(
+        &self,
+        address: SocketAddr,
+        request: impl Fn() -> Request<Resumable>,
+    ) -> Result<Response<Coming>, AskError> {
+        while let Some(mut connection) = self.pool.take(address) {
+            match connection.ask(request()).await {
+                // The instance has just closed it, and got nothing of the request.
+                Err(error) if error.is_canceled() => {}
+                asked => return Ok(self.coming(asked?, connection)),
+            }
         }
-        if body.broken() {
-            return Err(Failure::Final(StatusCode::BAD_REQUEST, "the request's body is broken".to_owned()));
-        }
-        if !body.untouched() {
-            return Err(Failure::Final(StatusCode::BAD_GATEWAY, format!("{who} broke off")));
-        }
-        if canceled(&error) {
-            return Err(Failure::Untold(format!("{who} closed the connection")));
-        }
-        if idempotent(&parts.method) {
-            return Err(Failure::Repeatable(format!("{who} broke off")));
-        }
-        Err(Failure::Final(StatusCode::BAD_GATEWAY, format!("{who} broke off")))
+        let mut connection = Box::new(Connection::open(address).await?);
+        Ok(self.coming(connection.ask(request()).await?, connection))
+    }
+
+    fn coming(&self, answer: Response<Incoming>, connection: Box<Connection>) -> Response<Coming> {
+        answer.map(|body| Coming::over(body, connection, &self.pool))
+    }
+
+    /// Asks over a connection of the request's own.
+    async fn single(&self, address: SocketAddr, request: Request<Resumable>) -> Result<Response<Coming>, AskError> {
+        let (answer, driver) = Connection::open(address).await?.hand_over(request);
+        self.background.spawn(driver);
+        Ok(answer.await?.map(Coming::by_itself))
+    }
+
+    /// Closes kept connections that nobody will use; to be called now and then.
+    pub(crate) fn sweep(&self) {
+        self.pool.sweep();
     }
 
     /// Waits for `answer` as long as the limit allows, counted from the last piece of the request: a slow upload is no slow answer.
@@ -133,19 +141,40 @@ fn idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE)
 }
 
-/// Whether hyper gave the request up before it wrote any of it.
-fn canceled(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
-            return true;
-        }
-        cause = error.source();
+/// The request as the instance at `address` gets it.
+fn request(parts: &Parts, body: &Resumable, address: SocketAddr) -> Request<Resumable> {
+    let mut request = Request::new(body.clone());
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")).into();
+    *request.headers_mut() = parts.headers.clone();
+    if !parts.headers.contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::from_str(&address.to_string())
+    {
+        // Who spoke HTTP/1.0 need not have said it; in HTTP/1.1 it has to be there.
+        request.headers_mut().insert(header::HOST, host);
     }
-    false
+    request
 }
 
-fn upstream_uri(uri: &Uri, address: SocketAddr) -> Result<Uri, http::Error> {
-    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    Uri::builder().scheme("http").authority(address.to_string()).path_and_query(path).build()
+fn failure(error: &AskError, method: &Method, body: &Resumable, picked: &Picked) -> Failure {
+    let who = who(picked);
+    tracing::debug!(%who, error = error as &dyn std::error::Error, "no answer");
+    let AskError::Answer(error) = error else { return Failure::Untold(format!("{who} took no connection")) };
+    if body.broken() {
+        return Failure::Final(StatusCode::BAD_REQUEST, "the request's body is broken".to_owned());
+    }
+    if !body.untouched() {
+        return Failure::Final(StatusCode::BAD_GATEWAY, format!("{who} broke off"));
+    }
+    if error.is_canceled() {
+        return Failure::Untold(format!("{who} closed the connection"));
+    }
+    if idempotent(method) {
+        return Failure::Repeatable(format!("{who} broke off"));
+    }
+    Failure::Final(StatusCode::BAD_GATEWAY, format!("{who} broke off"))
+}
+
+fn who(picked: &Picked) -> String {
+    format!("instance {} at {}", picked.uid.short(), picked.address)
 }

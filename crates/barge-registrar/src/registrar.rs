@@ -187,10 +187,9 @@ impl<T: RegistrationTarget> Registrar<T> {
             .filter(|(id, entry)| list.contains_key(&entry.key) && !present.contains(id))
             .map(|(id, entry)| (id.clone(), entry.registration.intent == Some(Intent::Terminal)))
             .collect();
-        let unasked = gone.iter().filter(|(_, asked)| !asked).map(|(id, _)| id.clone());
-        let unasked: BTreeSet<InstanceId> = unasked.collect();
-        let many = unasked.len() > 1 && unasked.len() * 2 > self.entries.len();
-        self.vanished.update(&unasked, many);
+        let unasked = gone.iter().filter(|(_, asked)| !asked).map(|(id, _)| id.clone()).collect();
+        let doubted = self.too_many(&unasked);
+        self.vanished.update(&unasked, doubted);
         let alarm = self.vanished.alarm(self.entries.len());
         if let Some(alarm) = alarm.as_ref().filter(|alarm| self.alarm.as_ref() != Some(*alarm)) {
             tracing::error!("{alarm}");
@@ -201,6 +200,21 @@ impl<T: RegistrationTarget> Registrar<T> {
                 self.forget(&id);
             }
         }
+    }
+
+    /// Those of the `unasked` that are more than half of what their service has, were it a single one, or of what all have together.
+    fn too_many(&self, unasked: &BTreeSet<InstanceId>) -> BTreeSet<InstanceId> {
+        if unasked.len() * 2 > self.entries.len() {
+            return unasked.clone();
+        }
+        let mut services: BTreeMap<&ServiceKey, (usize, Vec<&InstanceId>)> = BTreeMap::new();
+        for (id, entry) in &self.entries {
+            let (all, missing) = services.entry(&entry.key).or_default();
+            *all += 1;
+            missing.extend(unasked.get(id));
+        }
+        let lost = services.into_values().filter(|(all, missing)| missing.len() * 2 > *all);
+        lost.flat_map(|(_, missing)| missing).cloned().collect()
     }
 
     /// Takes an instance back for good, and forgets it once the target has acknowledged that.

@@ -55,14 +55,12 @@ impl Vanished {
         Self { refused_for, instances: BTreeMap::new(), checks: JoinSet::new(), checked_at: None }
     }
 
-    /// Takes in which instances are missing now, and whether those are too `many` to be believed. One that is in doubt stays so for
-    /// as long as it is missing, however few are left of the others.
-    pub(crate) fn update(&mut self, missing: &BTreeSet<InstanceId>, many: bool) {
+    /// Takes in which instances are missing now, and which of those are too many at once to be believed. One that is in doubt stays so
+    /// for as long as it is missing, however few are left of the others.
+    pub(crate) fn update(&mut self, missing: &BTreeSet<InstanceId>, too_many: BTreeSet<InstanceId>) {
         self.instances.retain(|id, _| missing.contains(id));
-        if many {
-            for id in missing {
-                self.instances.entry(id.clone()).or_default();
-            }
+        for id in too_many {
+            self.instances.entry(id).or_default();
         }
     }
 

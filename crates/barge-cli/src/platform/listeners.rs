@@ -2,10 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::gateway::Reached;
 use super::{DataDirectory, PlatformError, Ports};
+
+/// So many clients may wait to be accepted, as far as the system allows: a burst of new ones is served late rather than turned away.
+const BACKLOG: u32 = 4096;
 
 /// Listening sockets with their addresses.
 pub(super) struct Listeners {
@@ -52,7 +55,11 @@ pub(super) async fn listen(
     last: u16,
 ) -> Result<(TcpListener, SocketAddr), PlatformError> {
     let bind = async |port: u16| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let socket = TcpSocket::new_v4()?;
+        // So that a platform that comes back gets its ports although connections of before still end.
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+        let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     };

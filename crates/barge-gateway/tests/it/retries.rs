@@ -10,8 +10,9 @@ use http::{Method, Request};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::support::{HOST, Instance, Rig, answered, ask, read_head, until};
+use crate::support::{DEADLINE, HOST, Instance, Rig, answered, ask, read_head, until};
 
 /// An address where nothing listens.
 async fn closed_port() -> std::net::SocketAddr {
@@ -132,17 +133,33 @@ async fn an_idle_connection_that_closes_in_the_same_moment_costs_no_request() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_in_the_middle_is_not_passed_off_as_whole() {
-    let rig = Rig::start().await;
-    let instance = Instance::raw(|mut stream, _| async move {
-        let _ = read_head(&mut stream).await;
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").await.unwrap();
-    })
-    .await;
-    rig.online(1, instance.address);
-    let response = ask(rig.address, crate::support::request(Method::GET, "/", "")).await;
-    let collected = http_body_util::BodyExt::collect(response.into_body()).await;
-    assert!(collected.is_err());
-    until("nothing is in flight", || rig.in_flight(1) == 0).await;
+    // The instance breaks off at once, or once the client has the head of its answer.
+    for waits in [false, true] {
+        let (seen, head_seen) = tokio::sync::watch::channel(!waits);
+        let rig = Rig::start().await;
+        let instance = Instance::raw(move |mut stream, _| {
+            let mut head_seen = head_seen.clone();
+            async move {
+                let _ = read_head(&mut stream).await;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").await.unwrap();
+                head_seen.wait_for(|seen| *seen).await.unwrap();
+            }
+        })
+        .await;
+        rig.online(1, instance.address);
+        let mut client = TcpStream::connect(rig.address).await.unwrap();
+        client.write_all(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes()).await.unwrap();
+        // Where it breaks off at once, perhaps nothing has gone out yet.
+        let mut answer = vec![0; 4096];
+        let first = tokio::time::timeout(DEADLINE, client.read(&mut answer)).await.expect("something in time").unwrap();
+        seen.send_replace(true);
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(DEADLINE, client.read_to_end(&mut rest)).await.expect("an end in time");
+        let answer = [&answer[..first], &rest].concat();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || (answer.starts_with("HTTP/1.1 200") && answer.ends_with("half")), "{answer}");
+        until("nothing is in flight", || rig.in_flight(1) == 0).await;
+    }
 }
 
 fn hasty() -> GatewayConfig {

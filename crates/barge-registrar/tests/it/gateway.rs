@@ -79,24 +79,24 @@ async fn a_gateway_that_started_empty_is_filled_again() {
     bench.wait_online(1).await;
 }
 
-#[tokio::test]
-async fn a_disk_that_hangs_holds_up_nobody_but_the_registration() {
+#[test]
+fn a_disk_that_hangs_holds_up_nobody_but_the_registration() {
     let directory = TempDir::new().unwrap();
-    // Whoever opens a pipe to write waits until somebody opens it to read: the snapshot's writer, on a disk that hangs.
-    let pipe = directory.path().join("gateway.json.new");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let (others, told) = std::sync::mpsc::channel();
-    let disk = std::thread::spawn(move || {
-        let went_on = told.recv_timeout(std::time::Duration::from_secs(10)).is_ok();
-        drop(std::fs::File::open(pipe).unwrap());
-        went_on
-    });
     let target = GatewayTarget::new(Arc::new(Table::open(directory.path().join("gateway.json")).unwrap()));
     let (key, id, address) = (key(), id(1), ready(1).address.unwrap());
-    let call = Call { generation: 1, state: Intent::Online };
-    let other = async { others.send(()).is_ok() };
-    let (answer, _) = tokio::join!(target.put(&key, &id, address, call), other);
-    assert!(disk.join().unwrap(), "this thread had nothing else to do than to wait for the disk");
-    assert_eq!(answer, Answer::Failed, "a pipe keeps nothing");
-    assert_eq!(target.put(&key, &id, address, call).await, Answer::Applied);
+    // The one thread for whatever has to wait for the disk waits for it already.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (goes_on, hangs) = std::sync::mpsc::channel();
+        let disk = tokio::task::spawn_blocking(move || hangs.recv());
+        let mut put = target.put(&key, &id, address, Call { generation: 1, state: Intent::Online });
+        tokio::select! {
+            biased;
+            _ = &mut put => panic!("the thread that everybody shares waited for the disk"),
+            () = std::future::ready(()) => {}
+        }
+        goes_on.send(()).unwrap();
+        assert_eq!(put.await, Answer::Applied);
+        disk.await.unwrap().unwrap();
+    });
 }

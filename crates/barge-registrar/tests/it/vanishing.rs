@@ -7,7 +7,7 @@ use barge_model::registration::Intent::{Online, Terminal};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::support::{Bench, key, ready};
+use crate::support::{Bench, key, ready, service};
 
 async fn four_online() -> Bench<crate::support::Fake> {
     let mut bench = Bench::fake();
@@ -52,6 +52,30 @@ async fn an_empty_list_of_a_service_is_many_at_once() {
     bench.want([]);
     bench.wait_unhealthy("4 of 4 instances vanished at once").await;
     assert_eq!(bench.target.state(1), Some(Online));
+}
+
+#[tokio::test]
+async fn the_empty_list_of_one_service_among_many_is_not_believed() {
+    let mut bench = four_online().await;
+    // The others have so many that the four are few of all.
+    bench.wanted.send_modify(|wanted| {
+        wanted.insert(service("other"), (11..=19).map(ready).collect());
+        wanted.insert(service("single"), vec![ready(21)]);
+    });
+    for number in (11..=19).chain([21]) {
+        bench.wait_online(number).await;
+    }
+    bench.want([]);
+    bench.wait_unhealthy("4 of 14 instances vanished at once").await;
+    // Where there is one alone, it is all that its service has.
+    bench.wanted.send_modify(|wanted| {
+        wanted.insert(service("single"), Vec::new());
+    });
+    bench.wait_unhealthy("5 of 14 instances vanished at once").await;
+    for number in (1..=4).chain(11..=19).chain([21]) {
+        assert_eq!(bench.target.calls(number), [Online]);
+    }
+    bench.check();
 }
 
 #[tokio::test]

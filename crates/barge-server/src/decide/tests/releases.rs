@@ -134,7 +134,7 @@ fn a_configuration_or_image_that_cannot_run_is_refused() {
         "healthcheck=healthz",
         "the configuration cannot be used: healthcheck \"healthz\" must be a path that starts with '/' and has no spaces",
     );
-    let image = "the configuration cannot be used: image must be a registry and a repository, without a digest, such as 127.0.0.1:7401/greeter";
+    let image = "the configuration cannot be used: image must be a registry and a repository in lower case, without a tag or digest, such as 127.0.0.1:7401/greeter";
     check("image=", image);
     check("image=greeter@sha256:1", image);
     check(&format!("image={}", "a".repeat(600)), image);

@@ -1,0 +1,204 @@
+//! The body of an instance's answer on its way to the client.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use slab::Slab;
+use tokio::time::Instant;
+
+use crate::body::{BodyError, Moved, lock};
+use crate::connection::Connection;
+use crate::pool::Pool;
+use crate::table::InFlight;
+
+/// A piece of an answer, or its end.
+type Polled<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
+
+/// An answer's body as it comes from an instance.
+#[derive(Debug)]
+pub(crate) struct Coming {
+    body: Incoming,
+    /// What brings it, unless that goes on by itself; kept for other requests afterwards.
+    source: Option<(Box<Connection>, Arc<Pool>)>,
+    /// Whether nothing more will come.
+    over: bool,
+}
+
+impl Coming {
+    /// One that comes only as long as somebody asks for it.
+    pub(crate) fn over(body: Incoming, connection: Box<Connection>, pool: &Arc<Pool>) -> Self {
+        let mut coming = Self { body, source: Some((connection, Arc::clone(pool))), over: false };
+        if coming.body.is_end_stream() {
+            coming.end();
+        }
+        coming
+    }
+
+    /// One that somebody else brings on.
+    pub(crate) fn by_itself(body: Incoming) -> Self {
+        Self { body, source: None, over: false }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Polled<hyper::Error> {
+        let mut polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_pending()
+            && let Some((connection, _)) = &mut self.source
+        {
+            if connection.poll(context).is_ready() {
+                self.source = None;
+            }
+            polled = Pin::new(&mut self.body).poll_frame(context);
+        }
+        match &polled {
+            Poll::Ready(Some(Err(_))) => {
+                self.source = None;
+                self.over = true;
+            }
+            Poll::Ready(None) => self.end(),
+            Poll::Ready(Some(Ok(_))) if self.body.is_end_stream() => self.end(),
+            Poll::Pending | Poll::Ready(Some(Ok(_))) => {}
+        }
+        polled
+    }
+
+    fn end(&mut self) {
+        self.over = true;
+        if let Some((connection, pool)) = self.source.take() {
+            pool.keep(connection);
+        }
+    }
+}
+
+/// An instance's answer. The request counts as in flight until it has passed in full, or stands still for too long: an instance that
+/// says nothing more, or a client that takes nothing more.
+pub(crate) struct Counted {
+    passing: Arc<Mutex<Passing>>,
+    stalls: Arc<Stalls>,
+    /// Begun once a piece has to be waited for: most answers pass at once. Whoever does not take an answer does not ask for its next
+    /// piece either, so this cannot be looked after where pieces are asked for.
+    watched: Option<Watched>,
+}
+
+/// The part of an answer that has not passed yet.
+struct Passing {
+    /// Gone once it has passed, broken off, or stood still.
+    rest: Option<(Coming, InFlight)>,
+    /// When a piece of it, or of its request, last went on its way. Where pieces of either do, nothing stands still.
+    moved: Moved,
+    /// Why the rest will not come, until that is told.
+    stalled: Option<BodyError>,
+    /// Whom to tell.
+    waiting: Option<Waker>,
+}
+
+impl Counted {
+    /// An answer to the request whose pieces `moved` notes.
+    pub(crate) fn new(body: Coming, in_flight: InFlight, moved: Moved, stalls: &Arc<Stalls>) -> Self {
+        moved.note();
+        let passing = Passing { rest: Some((body, in_flight)), moved, stalled: None, waiting: None };
+        Self { passing: Arc::new(Mutex::new(passing)), stalls: Arc::clone(stalls), watched: None }
+    }
+}
+
+impl Body for Counted {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled<BodyError> {
+        let this = self.get_mut();
+        let (polled, goes_on) = {
+            let mut passing = lock(&this.passing);
+            let polled = passing.poll(context);
+            (polled, passing.rest.is_some())
+        };
+        if goes_on && this.watched.is_none() {
+            this.watched = Some(Stalls::watch(&this.stalls, &this.passing));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let passing = lock(&self.passing);
+        passing.rest.as_ref().map_or(passing.stalled.is_none(), |(coming, _)| coming.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        lock(&self.passing).rest.as_ref().map_or_else(SizeHint::default, |(coming, _)| coming.body.size_hint())
+    }
+}
+
+impl Passing {
+    fn poll(&mut self, context: &mut Context<'_>) -> Polled<BodyError> {
+        let Some((coming, _)) = &mut self.rest else { return Poll::Ready(self.stalled.take().map(Err)) };
+        let polled = coming.poll(context);
+        if coming.over {
+            self.rest = None;
+        }
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            self.moved.note();
+        }
+        self.waiting = polled.is_pending().then(|| context.waker().clone());
+        polled.map_err(BodyError::Broke)
+    }
+
+    /// Lets go of the rest, and of the instance with it, if it has stood still for as long as the limit. The result is to be dropped where
+    /// nobody waits for it.
+    fn give_up(&mut self, now: Instant, limit: Duration) -> Option<(Coming, InFlight)> {
+        if now.saturating_duration_since(self.moved.at()) < limit {
+            return None;
+        }
+        let rest = self.rest.take()?;
+        self.stalled = Some(BodyError::Stalled(limit));
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+        Some(rest)
+    }
+}
+
+/// The answers that may stand still.
+#[derive(Debug)]
+pub(crate) struct Stalls {
+    limit: Duration,
+    watched: Mutex<Slab<Weak<Mutex<Passing>>>>,
+}
+
+/// The place of an answer among those that may stand still.
+#[derive(Debug)]
+struct Watched {
+    stalls: Arc<Stalls>,
+    place: usize,
+}
+
+impl Stalls {
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { limit, watched: Mutex::default() }
+    }
+
+    fn watch(this: &Arc<Self>, passing: &Arc<Mutex<Passing>>) -> Watched {
+        let place = lock(&this.watched).insert(Arc::downgrade(passing));
+        Watched { stalls: Arc::clone(this), place }
+    }
+
+    /// Breaks off those that stand still; to be called now and then.
+    pub(crate) fn sweep(&self) {
+        let watched: Vec<Weak<Mutex<Passing>>> =
+            lock(&self.watched).iter().map(|(_, passing)| passing.clone()).collect();
+        let now = Instant::now();
+        for passing in watched.iter().filter_map(Weak::upgrade) {
+            let given_up = lock(&passing).give_up(now, self.limit);
+            drop(given_up);
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        lock(&self.stalls.watched).remove(self.place);
+    }
+}

@@ -1,0 +1,120 @@
+//! One connection to an instance. Nobody drives it but whoever waits for its answer, so that no second task has to be woken for a
+//! request and for each piece of its answer.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{KeepAlive, TcpKeepCount, TcpKeepIdle, TcpKeepInterval};
+use tokio::net::TcpStream;
+
+use crate::body::Resumable;
+
+/// How long a connection to an instance may take.
+pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// After so long without a word, a peer's machine is asked whether it is still there, so often, and so often again in vain.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("connect")]
+    Connect(#[source] std::io::Error),
+    #[error("no connection within {CONNECT_LIMIT:?}")]
+    Late,
+    #[error("begin to speak HTTP")]
+    Begin(#[source] hyper::Error),
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) address: SocketAddr,
+    sender: SendRequest<Resumable>,
+    driver: Driver,
+}
+
+/// What reads and writes; gone once the connection has come to its end, so that whoever waits for an answer is told.
+#[derive(Debug)]
+struct Driver(Option<http1::Connection<TokioIo<TcpStream>, Resumable>>);
+
+impl Driver {
+    /// Brings on whatever is on its way; ready when the connection has come to its end.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(connection) = &mut self.0 else { return Poll::Ready(()) };
+        // Which end it was is told to whoever waits for the answer, or for the rest of it.
+        let _ended = ready!(Pin::new(connection).poll(context));
+        self.0 = None;
+        Poll::Ready(())
+    }
+}
+
+impl Connection {
+    /// Opens one.
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self, OpenError> {
+        let connecting = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address));
+        let stream = connecting.await.map_err(|_| OpenError::Late)?.map_err(OpenError::Connect)?;
+        // Without these two it works as well, only slower, and with a machine that is gone noticed later.
+        let _ = stream.set_nodelay(true);
+        let _ = look_after(&stream);
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(OpenError::Begin)?;
+        Ok(Self { address, sender, driver: Driver(Some(driver)) })
+    }
+
+    /// Whether the next request can be sent: the last answer has come in full, and the instance has closed nothing.
+    pub(crate) fn is_free(&mut self) -> bool {
+        self.poll(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
+    }
+
+    /// Brings on the rest of an answer; ready when the connection has come to its end.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.driver.poll(context)
+    }
+
+    /// Sends a request and waits for the head of its answer; the rest comes as long as the connection is polled.
+    pub(crate) async fn ask(&mut self, request: Request<Resumable>) -> hyper::Result<Response<Incoming>> {
+        let mut answer = pin!(self.sender.send_request(request));
+        poll_fn(|context| {
+            let _ended = self.driver.poll(context);
+            answer.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// Sends a request that somebody else has to bring on, because it has a body or changes the protocol: the result are the answer and
+    /// the one who does.
+    pub(crate) fn hand_over(
+        mut self,
+        request: Request<Resumable>,
+    ) -> (impl Future<Output = hyper::Result<Response<Incoming>>>, impl Future<Output = ()> + Send + 'static) {
+        let answer = self.sender.send_request(request);
+        let driver = async move {
+            if let Some(driver) = self.driver.0
+                && let Err(error) = driver.with_upgrades().await
+            {
+                tracing::debug!(address = %self.address, %error, "the connection to an instance ended");
+            }
+        };
+        (answer, driver)
+    }
+}
+
+/// Has a peer whose machine is gone found out; where a listener is looked after, the connections that it accepts inherit it.
+pub(crate) fn look_after(socket: &impl AsFd) -> nix::Result<()> {
+    let seconds = |span: Duration| u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
+    setsockopt(socket, KeepAlive, &true)?;
+    setsockopt(socket, TcpKeepIdle, &seconds(KEEPALIVE_IDLE))?;
+    setsockopt(socket, TcpKeepInterval, &seconds(KEEPALIVE_INTERVAL))?;
+    setsockopt(socket, TcpKeepCount, &KEEPALIVE_PROBES)
+}
