@@ -1,4 +1,4 @@
-//! What must be true of a service at rest, judged from outside: by its status, and by the processes that are there.
+//! What must be true of a service at rest, judged from outside: by its status, by the processes that are there, by its gateway.
 //!
 //! Each judge answers with what is wrong, so that whoever waits for a good answer can say what he has waited for in vain.
 
@@ -70,4 +70,11 @@ pub(crate) fn each_runs_once(status: &Value, running: &[Running]) -> Judged {
         Some(stranger) => Err(format!("{stranger:?} belongs to no instance")),
         None => Ok(()),
     }
+}
+
+/// Whether the gateway asks exactly the instances that the status says it asks.
+pub(crate) fn asked_as_listed(status: &Value, online: &BTreeSet<String>) -> Judged {
+    let serving = instances(status).iter().filter(|one| serves(one));
+    let listed: BTreeSet<String> = serving.filter_map(|one| Some(one["id"].as_str()?.to_owned())).collect();
+    if listed == *online { Ok(()) } else { Err(format!("the gateway asks {online:?}, the status lists {listed:?}")) }
 }

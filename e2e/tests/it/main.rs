@@ -15,6 +15,7 @@ mod judge;
 mod points;
 mod processes;
 mod registry;
+mod soak;
 mod stage;
 mod support;
 mod terminal;
