@@ -118,7 +118,12 @@ impl World {
             Operation::Kill { victim, which } => self.kill(step.service, victim, which),
             operation => self.drive(step.service, operation, &before),
         }
+        // Dropped, so that nobody is killed from here on.
         let killed_at = points.and_then(|points| points.killed_at());
+        if killed_at.is_some() {
+            // Whoever was killed last may have taken with him what was done already.
+            self.drive(step.service, step.operation, &before);
+        }
         self.services[step.service].standing = step.after.clone();
         self.until_right();
         self.spent.platforms += u64::from(self.stage.platform.pid() != platform);
