@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// A bench against the real binary.
 fn platform_bench(name: &str) -> Result<String> {
-    build(&["-p", "barge-cli", "-p", "greeter"])?;
+    crate::build_release(&["-p", "barge-cli", "-p", "greeter"])?;
     let release = root().join("target/release");
     output(
         Command::new("cargo")
@@ -64,10 +64,6 @@ fn platform_bench(name: &str) -> Result<String> {
             .env("BARGE_BIN", release.join("barge"))
             .env("GREETER_BIN", release.join("greeter")),
     )
-}
-
-fn build(what: &[&str]) -> Result<()> {
-    crate::run(Command::new("cargo").args(["build", "-q", "--release", "--locked"]).args(what))
 }
 
 /// The machine and the day, so that nobody compares what cannot be compared.

@@ -1,8 +1,9 @@
-//! The project's own chores: what the tests need, the tests, the layers between crates, the benches.
+//! The project's own chores: what the tests need, the tests, the layers between crates, the soak, the benches.
 
 mod bench;
 mod layers;
 mod setup;
+mod soak;
 mod test;
 
 use std::path::Path;
@@ -26,6 +27,8 @@ enum Task {
     Layers,
     /// Kill everything at every transition of a release under load (the tests try some of them)
     Chaos,
+    /// Release, roll back, scale and kill at random under load for an hour: no request may fail, and nothing may grow
+    Soak(soak::Args),
     /// Measure, and print the figures; `--record` writes them into docs/benchmarks.md
     Bench(bench::Args),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Layers => layers::check(),
         Task::Chaos => test::chaos(),
+        Task::Soak(args) => soak::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match done {
@@ -59,6 +63,11 @@ fn run(command: &mut Command) -> Result<()> {
         bail!("{shown} failed ({status})");
     }
     Ok(())
+}
+
+/// Builds as users have it.
+fn build_release(what: &[&str]) -> Result<()> {
+    run(Command::new("cargo").args(["build", "-q", "--release", "--locked"]).args(what))
 }
 
 /// Runs a program in the repository's root; the result is its standard output.

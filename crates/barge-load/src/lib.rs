@@ -74,10 +74,14 @@ struct Current {
 
 impl Current {
     fn end_phase(&mut self, next: &str) {
-        let mut ended = std::mem::replace(&mut self.phase, Counted::empty(next));
-        ended.duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ended =
+            Counted { duration_ms: self.duration_ms(), ..std::mem::replace(&mut self.phase, Counted::empty(next)) };
         self.began = Instant::now();
         self.done.push(ended);
+    }
+
+    fn duration_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -118,6 +122,12 @@ impl Load {
     /// What ends from now on counts for another phase.
     pub fn phase(&self, name: &str) {
         lock(&self.current).end_phase(name);
+    }
+
+    /// What the current phase has counted so far.
+    pub fn so_far(&self) -> Counted {
+        let current = lock(&self.current);
+        Counted { duration_ms: current.duration_ms(), ..current.phase.clone() }
     }
 
     /// Waits until the current phase has counted `requests`, at most `limit`; says whether it has.

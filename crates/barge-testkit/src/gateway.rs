@@ -1,5 +1,6 @@
 //! A gateway in a process of its own, as its users have it: the real `barge gateway`.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -44,13 +45,26 @@ impl TestGateway {
 
     /// Registers an instance of a service in the environment `test`, as a registrar would.
     pub fn register(&self, service: &str, number: usize, address: SocketAddr) {
-        let token = std::fs::read_to_string(self.data().join("gateway.token")).unwrap();
         // An id as long as any other.
         let uid = format!("01ARZ3NDEKTSV4RRFFQ69G{number:04}");
         let body = format!("{{\"address\":\"{address}\",\"generation\":1,\"state\":\"online\"}}");
+        self.ask("PUT", &format!("/v1/services/{service}/instances/{uid}?environment=test"), &body);
+    }
+
+    /// The instances of a service that it passes requests on to, by their ids.
+    pub fn online(&self, environment: &str, service: &str) -> BTreeSet<String> {
+        let text = self.ask("GET", &format!("/v1/services/{service}/instances?environment={environment}"), "");
+        let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let online = list["instances"].as_array().unwrap().iter().filter(|one| one["state"] == "online");
+        online.map(|one| one["uid"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// One call of the registration protocol; the result is the answer's body.
+    fn ask(&self, method: &str, path: &str, body: &str) -> String {
+        let token = std::fs::read_to_string(self.data().join("gateway.token")).unwrap();
         let request = format!(
-            "PUT /v1/services/{service}/instances/{uid}?environment=test HTTP/1.1\r\nhost: localhost\r\n\
-             authorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
             token.trim(),
             body.len()
         );
@@ -59,6 +73,7 @@ impl TestGateway {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
     /// Starts it again, after `kill`, on the same ports.

@@ -7,15 +7,22 @@ use std::time::{Duration, Instant};
 use barge_load::{Counted, Load, LoadPlan};
 use barge_testkit::{TestPlatform, greeter_binary};
 
+use crate::judge::Judged;
+
 /// How long anything may take that is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A project with greeter, as a build would leave it.
 pub(crate) fn greeter(platform: &TestPlatform, replicas: u32) -> PathBuf {
-    let project = platform.project("greeter");
+    greeter_named(platform, "greeter", replicas)
+}
+
+/// The same as a service of another name.
+pub(crate) fn greeter_named(platform: &TestPlatform, name: &str, replicas: u32) -> PathBuf {
+    let project = platform.project(name);
     let dist = project.join("dist");
     std::fs::create_dir_all(&dist).unwrap();
-    std::fs::write(project.join("barge.yaml"), format!("name: greeter\nkind: web\nreplicas: {replicas}\n")).unwrap();
+    std::fs::write(project.join("barge.yaml"), format!("name: {name}\nkind: web\nreplicas: {replicas}\n")).unwrap();
     std::fs::copy(greeter_binary(), dist.join("greeter")).unwrap();
     std::fs::set_permissions(dist.join("greeter"), std::fs::Permissions::from_mode(0o755)).unwrap();
     greeter_version(&project, "good");
@@ -41,9 +48,14 @@ pub(crate) fn release_first(platform: &TestPlatform, project: &Path) {
 
 /// Waits until `reached` says yes.
 pub(crate) fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !reached() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+    wait_until_right(what, PATIENCE, || if reached() { Ok(()) } else { Err("it did not come".to_owned()) });
+}
+
+/// Waits until `judge` finds nothing wrong any more, at most `limit`.
+pub(crate) fn wait_until_right(what: &str, limit: Duration, mut judge: impl FnMut() -> Judged) {
+    let deadline = Instant::now() + limit;
+    while let Err(wrong) = judge() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}: {wrong}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

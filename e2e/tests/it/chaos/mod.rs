@@ -4,11 +4,11 @@
 //! therefore counted in a run without faults, never picked by hand, and a new transition is covered by itself. `cargo xtask chaos` tries
 //! every point with every victim; the tests try a few.
 
-mod points;
 mod story;
 
-use points::Points;
-use story::{Story, Victim};
+use story::Story;
+
+use crate::stage::Victim;
 
 /// At least so many transitions has a release with its approval.
 const LEAST: usize = 40;

@@ -1,4 +1,5 @@
-//! Sees every store of the two machines as it happens, and acts at one of them.
+//! Sees every store of the two machines as it happens, and acts at one of them: how a story kills somebody at a moment that is no matter
+//! of time.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,10 +11,10 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 /// What is done at a point, given what was stored there.
-pub(super) type Act = Box<dyn FnOnce() + Send>;
+pub(crate) type Act = Box<dyn FnOnce() + Send>;
 
 /// A watch over a platform's files.
-pub(super) struct Points {
+pub(crate) struct Points {
     seen: Arc<AtomicUsize>,
     killed_at: Arc<Mutex<Option<String>>>,
     stop: Arc<AtomicBool>,
@@ -22,7 +23,7 @@ pub(super) struct Points {
 
 impl Points {
     /// Watches the rollout of a service and the registrar's journal below `data`; at point `at`, `act` is called.
-    pub(super) fn watch(data: &Path, service: &str, mut at: Option<(usize, Act)>) -> Self {
+    pub(crate) fn watch(data: &Path, service: &str, mut at: Option<(usize, Act)>) -> Self {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
         for directory in [data.join("engine/services/local").join(service), data.join("registrar")] {
             inotify.add_watch(&directory, AddWatchFlags::IN_MOVED_TO).unwrap();
@@ -61,12 +62,12 @@ impl Points {
     }
 
     /// How many stores were seen so far.
-    pub(super) fn seen(&self) -> usize {
+    pub(crate) fn seen(&self) -> usize {
         self.seen.load(Ordering::SeqCst)
     }
 
     /// What was stored when the act was called, if it was.
-    pub(super) fn killed_at(&self) -> Option<String> {
+    pub(crate) fn killed_at(&self) -> Option<String> {
         self.killed_at.lock().unwrap().clone()
     }
 }
