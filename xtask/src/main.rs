@@ -26,6 +26,8 @@ enum Task {
     Layers,
     /// Kill everything at every transition of a release under load (the tests try some of them)
     Chaos,
+    /// Look with every fuzz test at cases that nobody has seen before, one test after the other (the tests look at a few)
+    Fuzz(test::FuzzArgs),
     /// Measure, and print the figures; `--record` writes them into docs/benchmarks.md
     Bench(bench::Args),
 }
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Layers => layers::check(),
         Task::Chaos => test::chaos(),
+        Task::Fuzz(args) => test::fuzz(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match done {
