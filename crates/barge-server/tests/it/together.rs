@@ -57,6 +57,8 @@ async fn of_two_approvals_at_once_one_is_stored_and_both_are_told_so() {
     for _ in 0..5 {
         let harness = Harness::start().await;
         let release = harness.posted("a").await;
+        // It does not come to its end meanwhile.
+        harness.engine.slow(true);
         let answers = join_all([harness.approve(&release, "a"), harness.approve(&release, "a")]).await;
         assert_eq!(statuses(&answers), [202, 202]);
         let mut told: Vec<&str> = answers.iter().map(|answer| answer.json["message"].as_str().unwrap()).collect();
