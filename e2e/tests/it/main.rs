@@ -6,12 +6,17 @@
 mod adoption;
 mod api_page;
 mod applications;
+mod behaviours;
 mod chaos;
 mod commands;
 mod demo;
 mod faults;
 mod gateway;
+mod greedy;
+mod leaving;
+mod misbehaving;
 mod registry;
 mod support;
 mod terminal;
+mod together;
 mod up;

@@ -12,10 +12,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A project with greeter, as a build would leave it.
 pub(crate) fn greeter(platform: &TestPlatform, replicas: u32) -> PathBuf {
-    let project = platform.project("greeter");
+    greeter_in(platform.project("greeter"), "greeter", replicas)
+}
+
+/// The same in a directory of its own, and under a name of its own.
+pub(crate) fn greeter_in(project: PathBuf, name: &str, replicas: u32) -> PathBuf {
     let dist = project.join("dist");
     std::fs::create_dir_all(&dist).unwrap();
-    std::fs::write(project.join("barge.yaml"), format!("name: greeter\nkind: web\nreplicas: {replicas}\n")).unwrap();
+    std::fs::write(project.join("barge.yaml"), format!("name: {name}\nkind: web\nreplicas: {replicas}\n")).unwrap();
     std::fs::copy(greeter_binary(), dist.join("greeter")).unwrap();
     std::fs::set_permissions(dist.join("greeter"), std::fs::Permissions::from_mode(0o755)).unwrap();
     greeter_version(&project, "good");
