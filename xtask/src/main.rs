@@ -29,6 +29,8 @@ enum Task {
     Chaos,
     /// Release, roll back, scale and kill at random under load for an hour: no request may fail, and nothing may grow
     Soak(soak::Args),
+    /// Look with every fuzz test at cases that nobody has seen before, one test after the other (the tests look at a few)
+    Fuzz(test::FuzzArgs),
     /// Measure, and print the figures; `--record` writes them into docs/benchmarks.md
     Bench(bench::Args),
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Task::Layers => layers::check(),
         Task::Chaos => test::chaos(),
         Task::Soak(args) => soak::run(&args),
+        Task::Fuzz(args) => test::fuzz(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match done {

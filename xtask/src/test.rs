@@ -14,6 +14,14 @@ pub(crate) struct Args {
     rest: Vec<String>,
 }
 
+/// What may be said to the fuzz tests.
+#[derive(clap::Args)]
+pub(crate) struct FuzzArgs {
+    /// How long each of them looks
+    #[arg(long, default_value_t = 600)]
+    seconds: u64,
+}
+
 /// Sets up, checks the layers, runs every test, and says what was skipped.
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::tools()?;
@@ -34,6 +42,13 @@ pub(crate) fn chaos() -> Result<()> {
     crate::run(Command::new("cargo").args(["build", "--locked", "-p", "barge-cli", "-p", "greeter"]))?;
     let test = ["test", "--locked", "-p", "e2e", "--test", "it", "--", "chaos", "--nocapture", "--test-threads", "2"];
     crate::run(Command::new("cargo").args(test).env("BARGE_CHAOS", "all"))
+}
+
+/// Every fuzz test, one after the other. They are found by the name of their module, so that a new one is not forgotten.
+pub(crate) fn fuzz(args: &FuzzArgs) -> Result<()> {
+    let test =
+        ["test", "--workspace", "--locked", "--no-fail-fast", "--test", "it", "--", "fuzz::", "--test-threads", "1"];
+    crate::run(Command::new("cargo").args(test).env("BARGE_FUZZ_SECONDS", args.seconds.to_string()))
 }
 
 fn run_and_tell(command: &mut Command, skipped: &std::path::Path) -> Result<()> {

@@ -8,7 +8,7 @@ use barge_api::{InstanceView, ServiceStatus};
 use barge_model::rollout::{InstancePhase, Outcome, Phase, WaitingOn};
 use barge_model::{InstanceId, ReleaseId};
 
-use crate::terminal::Style;
+use crate::terminal::{Style, printable};
 
 /// Services with more instances than this are told of in numbers and not one by one.
 const ONE_BY_ONE: u32 = 30;
@@ -130,7 +130,9 @@ impl Changes {
 
     fn own_instance(&self, view: &InstanceView, status: &ServiceStatus) -> Option<Line> {
         let name = view.id.short();
-        let because = view.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let ended = view.ended.as_deref().filter(|_| state(view) == State::Crashed);
+        let why = view.reason.as_deref().or(ended);
+        let because = why.map(|why| format!(": {}", printable(why))).unwrap_or_default();
         let place = view.address.as_deref().map(|address| format!(" at {address}")).unwrap_or_default();
         Some(match state(view) {
             State::Starting => (Style::Plain, format!("instance {name} is starting")),

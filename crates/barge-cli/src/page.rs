@@ -5,7 +5,7 @@ use barge_model::rollout::{InstancePhase, Outcome, Phase, Role, WaitingOn};
 use barge_model::{ReleaseId, Timestamp};
 
 use crate::table::{Cell, Table};
-use crate::terminal::{Paint, Style, ago, span};
+use crate::terminal::{Paint, Style, ago, printable, span};
 
 /// How many ended releases the page names.
 const ENDED: usize = 3;
@@ -31,6 +31,10 @@ pub(crate) fn render(
     if !status.instances.is_empty() {
         text.push('\n');
         text.push_str(&instances(&status.instances, releases, now).render(paint, "  "));
+    }
+    if let Some(limits) = status.instances.iter().find_map(|view| view.limits_not_enforced.as_deref()) {
+        let heading = paint.paint(Style::Yellow, "the limits are not in force:");
+        text.push_str(&format!("\n  {heading} {}\n", printable(limits)));
     }
     let next = next_commands(status);
     if !next.is_empty() {
@@ -63,11 +67,21 @@ pub(crate) fn instances(instances: &[InstanceView], releases: &[ReleaseView], no
             view.restarts.to_string().into(),
             ago(view.created_at, now).trim_end_matches(" ago").to_owned().into(),
         ]);
-        if let Some(reason) = &view.reason {
-            table.note(reason.clone());
+        if let Some(remark) = remark(view) {
+            table.note(remark);
         }
     }
     table
+}
+
+/// What a row does not tell: why the instance is not ready, or why it had to be started again.
+fn remark(view: &InstanceView) -> Option<String> {
+    let ended = view.ended.clone();
+    let again = match view.phase {
+        InstancePhase::BackOff => ended,
+        _ => ended.filter(|_| view.restarts > 0).map(|ended| format!("started again: {ended}")),
+    };
+    view.reason.clone().or(again)
 }
 
 /// A release's number for people; its id where the number is not known.
@@ -256,6 +270,32 @@ mod tests {
           look inside barge exec
           its output  barge logs
           let go      barge abort
+        ");
+    }
+
+    #[test]
+    fn an_instance_that_crashes_says_how_and_limits_that_do_not_hold_say_so() {
+        let ended = Some("it ended with exit code 7".to_owned());
+        let limits = Some("this machine's cgroups do not allow it".to_owned());
+        let of = |last: &str, phase| InstanceView { ended: ended.clone(), ..instance(last, 1, Role::Stable, phase) };
+        let crashed = InstanceView { restarts: 3, ..of("AAAAAA", InstancePhase::BackOff) };
+        let again = InstanceView { restarts: 1, limits_not_enforced: limits, ..of("BBBBBB", InstancePhase::Ready) };
+        let late = InstanceView { reason: Some("no answer".to_owned()), ..of("CCCCCC", InstancePhase::Starting) };
+        insta::assert_snapshot!(page(&status(vec![crashed, again, late])), @r"
+        greeter in test  http://greeter.test.localhost:7402
+        everything runs as it should
+
+          release 1  stable  1 available  by admin, 3m ago
+
+          INSTANCE  RELEASE  ROLE    PHASE     ONLINE  ADDRESS         RESTARTS  AGE
+          AAAAAA    1        stable  crashed   no      127.1.0.1:8080  3         3m
+            it ended with exit code 7
+          BBBBBB    1        stable  ready     yes     127.1.0.1:8080  1         3m
+            started again: it ended with exit code 7
+          CCCCCC    1        stable  starting  no      127.1.0.1:8080  0         3m
+            no answer
+
+          the limits are not in force: this machine's cgroups do not allow it
         ");
     }
 

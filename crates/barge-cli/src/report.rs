@@ -6,7 +6,7 @@ use barge_api::{FailureView, InstanceView, ReleaseView, ServiceStatus};
 use barge_model::rollout::{FailureReason, Finished, InstancePhase, Outcome};
 use barge_model::{InstanceId, Timestamp};
 
-use crate::terminal::ago;
+use crate::terminal::{ago, printable};
 
 /// How many lines of output are shown.
 pub(crate) const LOG_LINES: usize = 20;
@@ -177,26 +177,6 @@ fn log_lines(log: &[String]) -> Vec<String> {
         return vec!["(it wrote nothing)".to_owned()];
     }
     log.iter().skip(log.len().saturating_sub(LOG_LINES)).map(|line| format!("| {}", printable(line))).collect()
-}
-
-/// An application's own words must not move the cursor or change the title of somebody's terminal.
-fn printable(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text.chars();
-    while let Some(letter) = rest.next() {
-        match letter {
-            '\t' => clean.push_str("    "),
-            // A colour sequence is left out as a whole.
-            '\x1b' => {
-                if rest.clone().next() == Some('[') {
-                    rest.by_ref().find(|end| end.is_ascii_alphabetic());
-                }
-            }
-            letter if letter.is_control() => {}
-            letter => clean.push(letter),
-        }
-    }
-    clean
 }
 
 #[cfg(test)]

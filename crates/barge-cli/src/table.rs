@@ -1,6 +1,6 @@
 //! Tables: columns as wide as their widest cell, two spaces between them, nothing at the ends of lines.
 
-use crate::terminal::{Paint, Style};
+use crate::terminal::{Paint, Style, printable};
 
 /// A cell.
 #[derive(Debug, Clone)]
@@ -12,7 +12,7 @@ pub(crate) struct Cell {
 impl Cell {
     /// A cell in a style.
     pub(crate) fn styled(style: Style, text: impl Into<String>) -> Self {
-        Self { text: text.into(), style }
+        Self { text: printable(&text.into()), style }
     }
 }
 
@@ -62,7 +62,7 @@ impl Table {
 
     /// Adds a remark on the row before, as wide as it likes.
     pub(crate) fn note(&mut self, text: impl Into<String>) {
-        self.rows.push(Row::Note(text.into()));
+        self.rows.push(Row::Note(printable(&text.into())));
     }
 
     /// The lines, each beginning with `indent`.
@@ -98,6 +98,14 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_have_written_stays_in_its_cell() {
+        let mut table = Table::bare();
+        table.row(["a\x1b[2J\x1b]0;title\x07b".into(), "c\nd".into()]);
+        table.note("e\x1b[31m\r\nf");
+        assert_eq!(table.render(Paint(false), ""), "a]0;titleb  c d\n  e f\n");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_whatever_its_colour() {

@@ -207,6 +207,27 @@ fn write_err(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// The words of applications and of other people, in one line: they must not move the cursor or change the title of somebody's terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(letter) = rest.next() {
+        match letter {
+            '\t' => clean.push_str("    "),
+            '\n' => clean.push(' '),
+            // A colour sequence is left out as a whole.
+            '\x1b' => {
+                if rest.clone().next() == Some('[') {
+                    rest.by_ref().find(|end| end.is_ascii_alphabetic());
+                }
+            }
+            letter if letter.is_control() => {}
+            letter => clean.push(letter),
+        }
+    }
+    clean
+}
+
 /// The time.
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())

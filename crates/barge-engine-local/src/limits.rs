@@ -50,6 +50,8 @@ fn version_2(root: &Path, id: &InstanceId, quota: Option<u64>, memory: Option<u6
     }
     if let Some(memory) = memory {
         put(&group.join("memory.max"), &memory.to_string())?;
+        // Memory that goes to the disk instead is no limit, and slows down everybody.
+        put_if_there(&group.join("memory.swap.max"), "0")?;
     }
     Ok(vec![group.join("cgroup.procs")])
 }
@@ -67,6 +69,7 @@ fn version_1(root: &Path, id: &InstanceId, quota: Option<u64>, memory: Option<u6
         let group = root.join("memory/barge").join(id.as_str());
         make(&group)?;
         put(&group.join("memory.limit_in_bytes"), &memory.to_string())?;
+        put_if_there(&group.join("memory.memsw.limit_in_bytes"), &memory.to_string())?;
         groups.push(group.join("cgroup.procs"));
     }
     Ok(groups)
@@ -85,4 +88,9 @@ fn make(path: &Path) -> Result<(), (PathBuf, std::io::Error)> {
 
 fn put(path: &Path, text: &str) -> Result<(), (PathBuf, std::io::Error)> {
     std::fs::write(path, text).map_err(|error| (path.to_owned(), error))
+}
+
+/// The same for a file that a kernel without accounting of swap does not have.
+fn put_if_there(path: &Path, text: &str) -> Result<(), (PathBuf, std::io::Error)> {
+    if path.exists() { put(path, text) } else { Ok(()) }
 }

@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 /// How much of the end of a log is searched for its last lines, in bytes.
 const TAIL_BYTES: u64 = 1024 * 1024;
 /// A longer line is passed on in pieces, in bytes.
-const LINE_BYTES: usize = 256 * 1024;
+const LINE_BYTES: usize = 64 * 1024;
+/// So many lines wait for a reader that is slower than the log; with the longest ones, that is what each such reader costs in memory.
+const LINES_WAITING: usize = 64;
 /// How often a followed log is looked at.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 /// More rotated files than barge-init keeps.
@@ -30,7 +32,7 @@ pub(crate) async fn stream(path: PathBuf, options: LogOptions) -> Result<LogStre
         Ok((files.into_iter().next(), text))
     });
     let (newest, text) = looked.await.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(failed)?;
-    let (sender, receiver) = mpsc::channel::<LogLine>(256);
+    let (sender, receiver) = mpsc::channel::<LogLine>(LINES_WAITING);
     std::thread::Builder::new()
         .stack_size(128 * 1024)
         .spawn(move || {

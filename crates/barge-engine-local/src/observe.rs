@@ -132,6 +132,16 @@ impl Instance {
         self.status.as_ref()?.address.as_ref()?.parse().ok()
     }
 
+    /// How its process ended. One that was late was ended by its barge-init, as the reason says; that it was killed would only lead astray.
+    fn ending(&self) -> Option<Ending> {
+        let status = self.status.as_ref();
+        let reason = status.and_then(|status| status.reason.as_deref()).unwrap_or_default();
+        if reason.starts_with(barge_init::NOT_READY_WITHIN) {
+            return None;
+        }
+        status.and_then(|status| status.ending).map(ending).or(self.ending)
+    }
+
     pub(crate) fn report(&self, acknowledged: Acknowledged) -> InstanceReport {
         let status = self.status.as_ref();
         InstanceReport {
@@ -143,7 +153,7 @@ impl Instance {
             restarts: self.record.restarts,
             created_at: self.record.created_at,
             reason: self.trouble.clone().or_else(|| status.and_then(|status| status.reason.clone())),
-            ending: status.and_then(|status| status.ending).map(ending).or(self.ending),
+            ending: self.ending(),
             probes: status.map(probes).unwrap_or_default(),
             timeline: status.map(timeline).unwrap_or_default(),
             limits: self.record.limits.clone(),

@@ -278,16 +278,12 @@ async fn begin_upload(registry: &Registry, name: &str, parts: &Parts, body: Body
             return Ok(created(format!("/v2/{name}/blobs/{digest}"), digest));
         }
     }
-    let digest = query(parts, "digest");
-    if let Some(digest) = &digest {
-        crate::name::digest(digest)?;
-    }
-    let id = storage.begin_upload(name).await?;
-    if let Some(digest) = digest {
-        storage.append(name, &id, None, body).await?;
-        storage.finish_upload(name, &id, &digest).await?;
+    if let Some(digest) = query(parts, "digest") {
+        crate::name::digest(&digest)?;
+        storage.upload_whole(name, &digest, body).await?;
         return Ok(created(format!("/v2/{name}/blobs/{digest}"), digest));
     }
+    let id = storage.begin_upload(name).await?;
     Ok(upload_answer(StatusCode::ACCEPTED, name, &id, 0))
 }
 

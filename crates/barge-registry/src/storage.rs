@@ -28,6 +28,7 @@ pub struct Storage {
     busy: Busy,
     collecting: Arc<RwLock<()>>,
     tidying: Arc<Mutex<()>>,
+    placing: Arc<Mutex<()>>,
 }
 
 impl Storage {
@@ -40,7 +41,8 @@ impl Storage {
             make_directory(&root.join(part))?;
         }
         let space = Space::new(collect::size_on_disk(&root), limit);
-        Ok(Self { root, space, busy: Busy::default(), collecting: Arc::default(), tidying: Arc::default() })
+        let busy = Busy::default();
+        Ok(Self { root, space, busy, collecting: Arc::default(), tidying: Arc::default(), placing: Arc::default() })
     }
 
     /// Runs `work` on a thread that may wait: for the disk, and for a collection.
@@ -70,7 +72,7 @@ impl Storage {
         self.collecting.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held by a collection while it decides and takes names away.
+    /// Held by whoever takes names away, a collection or a client, while it decides and does so.
     pub(crate) fn collecting(&self) -> RwLockWriteGuard<'_, ()> {
         self.collecting.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,6 +80,11 @@ impl Storage {
     /// Held by a collection from its beginning to its end.
     pub(crate) fn tidying(&self) -> MutexGuard<'_, ()> {
         self.tidying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held from the look at what is in a blob's place until the blob is there: of two at once, neither would give back the other's room.
+    fn placing(&self) -> MutexGuard<'_, ()> {
+        self.placing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn blob_path(&self, hex: &str) -> PathBuf {
@@ -150,9 +157,12 @@ impl Storage {
         sync_file(path)?;
         let _joining = self.joining();
         let blob = self.blob_path(hex);
-        let replaced = std::fs::metadata(&blob).map(|meta| meta.len());
-        std::fs::rename(path, &blob).map_err(io("write", &blob))?;
-        self.space.give_back(replaced.unwrap_or(0));
+        {
+            let _placing = self.placing();
+            let replaced = std::fs::metadata(&blob).map(|meta| meta.len());
+            std::fs::rename(path, &blob).map_err(io("write", &blob))?;
+            self.space.give_back(replaced.unwrap_or(0));
+        }
         sync_directory(&self.root.join("blobs"))?;
         self.link_blob(repository, hex)
     }
@@ -216,6 +226,7 @@ impl Storage {
 
     /// Writes a blob of a manifest. One that is there is written again: a damaged one would stay damaged for ever.
     fn write_counted(&self, blob: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+        let _placing = self.placing();
         let before = match std::fs::metadata(blob) {
             Err(error) if error.kind() == ErrorKind::NotFound => 0,
             meta => meta.map_err(io("read", blob))?.len(),
@@ -268,8 +279,8 @@ impl Storage {
 
     /// Removes a tag, or a manifest with the tags that point to it.
     pub(crate) fn delete_manifest(&self, repository: &str, reference: &str) -> Result<(), StorageError> {
-        // A collection that is just reading the tags would stumble over one that vanishes.
-        let _joining = self.joining();
+        // Whoever is just reading the tags, or taking the same away, would stumble over what vanishes.
+        let _collecting = self.collecting();
         let (_, _, digest) = self.manifest(repository, reference)?;
         let directory = self.repository(repository)?;
         let tags = self.tags(repository).unwrap_or_default();

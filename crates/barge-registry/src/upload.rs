@@ -49,6 +49,25 @@ impl Storage {
         Ok(id)
     }
 
+    /// Takes a blob in one piece. An upload that does not come through is given up at once: nobody has heard of its id.
+    pub(crate) async fn upload_whole(&self, repository: &str, digest: &str, body: Body) -> Result<(), StorageError> {
+        let (storage, repository, digest) = (self.clone(), repository.to_owned(), digest.to_owned());
+        // In a task of its own, as a piece is taken, for the same reason.
+        let whole = tokio::spawn(async move {
+            let id = storage.begin_upload(&repository).await?;
+            let stored = match storage.take_piece(&repository, &id, None, body).await {
+                Ok(_) => storage.finish_upload(&repository, &id, &digest).await,
+                Err(error) => Err(error),
+            };
+            if stored.is_err() {
+                // What had another digest is gone already.
+                let _ = storage.cancel_upload(&repository, &id).await;
+            }
+            stored
+        });
+        whole.await.map_err(|_| StorageError::Interrupted)?
+    }
+
     /// How many bytes of an upload are here.
     pub(crate) async fn upload_size(&self, repository: &str, id: &str) -> Result<u64, StorageError> {
         let path = self.upload_path(repository, id)?;

@@ -87,8 +87,64 @@ fn scaling_and_restarting_lose_nothing() {
         available(1);
         assert!(platform.instance_processes().iter().all(|pid| !before.contains(pid)), "every process is a new one");
     });
-    let told = platform.barge_fails(&project, &["scale", "10000000"], 2);
-    assert!(told.contains("0..=10000"), "{told}");
+}
+
+#[test]
+fn a_number_of_instances_that_makes_no_sense_is_refused_and_changes_nothing() {
+    let platform = TestPlatform::start();
+    let project = greeter(&platform, 2);
+    release_first(&platform, &project);
+    greeter_version(&project, "better");
+    for (replicas, why) in [
+        ("-1", "barge.yaml:3:11: `-1` is not a whole number of 0 or more"),
+        ("10000000", "replicas is 10000000; at most 10000 are allowed"),
+        ("99999999999", "barge.yaml:3:11: `99999999999` is too large"),
+        ("1.5", "barge.yaml:3:11: `1.5` is not a whole number of 0 or more"),
+    ] {
+        let manifest = format!("name: greeter\nkind: web\nreplicas: {replicas}\n");
+        std::fs::write(project.join("barge.yaml"), manifest).unwrap();
+        let told = platform.barge_fails(&project, &["deploy"], 2);
+        assert!(told.contains(why), "{replicas}: {told}");
+    }
+    for replicas in ["-1", "10000000", "99999999999999999999", "many"] {
+        let told = platform.barge_fails(&project, &["scale", replicas], 2);
+        assert!(told.contains(replicas), "{told}");
+    }
+    let told = platform.barge_fails(&project, &["scale", "-1"], 2);
+    assert!(told.contains("-1 is not in 0..=10000"), "{told}");
+    let status = platform.barge_json(&project, &["status"]);
+    assert_eq!((&status["replicas"], &status["available"]), (&2.into(), &2.into()));
+    assert_eq!(platform.barge_json(&project, &["releases"])["releases"].as_array().unwrap().len(), 1);
+    assert_eq!(answers(&load_plan(&platform, "greeter"), 4), ["Hello from greeter 1"]);
+}
+
+#[test]
+fn no_instance_at_all_is_a_number_and_nothing_is_lost_by_it() {
+    let platform = TestPlatform::start();
+    let project = greeter(&platform, 2);
+    release_first(&platform, &project);
+    let plan = load_plan(&platform, "greeter");
+    let nobody = || {
+        wait_for("nobody", || {
+            let status = platform.barge_json(&project, &["status"]);
+            status["instances"].as_array().unwrap().is_empty() && status["waiting_on"]["on"] == "nothing"
+        });
+        let told = answers(&plan, 1);
+        assert!(told[0].starts_with("failed: "), "nobody answers: {told:?}");
+    };
+    platform.barge(&project, &["scale", "0"]);
+    nobody();
+    platform.barge(&project, &["scale", "2", "--wait"]);
+    assert_eq!(answers(&plan, 4), ["Hello from greeter 1"]);
+    // In barge.yaml it waits for the approval like any other number; until then one instance shows the release.
+    std::fs::write(project.join("barge.yaml"), "name: greeter\nkind: web\nreplicas: 0\n").unwrap();
+    greeter_version(&project, "better");
+    platform.barge(&project, &["deploy"]);
+    assert_eq!(platform.barge_json(&project, &["status"])["available"], 3);
+    platform.barge(&project, &["approve", "--wait", "complete"]);
+    nobody();
+    platform.barge(&project, &["scale", "1", "--wait"]);
+    assert_eq!(answers(&plan, 4), ["A very good day to you from greeter 2"]);
 }
 
 #[test]

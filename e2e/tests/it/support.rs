@@ -14,12 +14,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A project with greeter, as a build would leave it.
 pub(crate) fn greeter(platform: &TestPlatform, replicas: u32) -> PathBuf {
-    greeter_named(platform, "greeter", replicas)
+    greeter_in(platform.project("greeter"), "greeter", replicas)
 }
 
-/// The same as a service of another name.
-pub(crate) fn greeter_named(platform: &TestPlatform, name: &str, replicas: u32) -> PathBuf {
-    let project = platform.project(name);
+/// The same in a directory of its own, and under a name of its own.
+pub(crate) fn greeter_in(project: PathBuf, name: &str, replicas: u32) -> PathBuf {
     let dist = project.join("dist");
     std::fs::create_dir_all(&dist).unwrap();
     std::fs::write(project.join("barge.yaml"), format!("name: {name}\nkind: web\nreplicas: {replicas}\n")).unwrap();

@@ -23,7 +23,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// How many instances there should be
-    #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_REPLICAS)))]
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_REPLICAS)))]
     replicas: u32,
     /// Stay until so many are available
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use barge_engine::{Engine, LimitsReport};
 use barge_model::manifest::{EnvValue, Memory, MilliCpu};
 use barge_model::rollout::{InstancePhase, Outcome};
-use barge_model::{Digest, Release};
+use barge_model::{Digest, Millis, Release};
 
 use crate::support::{World, available, get, key, release};
 
@@ -107,6 +107,18 @@ async fn a_command_that_is_not_in_the_image_is_named() {
     wrong.config.command = vec!["./servce".to_owned()];
     let reason = reason_of(&mut world, wrong).await;
     assert!(reason.contains("start \"./servce\""), "{reason}");
+}
+
+#[tokio::test]
+async fn a_start_that_is_late_is_not_blamed_on_anything_else() {
+    let mut world = World::new().await;
+    let mut late = release(&world.image("one", false).await);
+    late.config.command = vec!["/bin/sleep".to_owned(), "1000".to_owned()];
+    late.config.start_deadline = Millis(300);
+    let reason = reason_of(&mut world, late).await;
+    assert!(reason.starts_with("it was not ready within 300 ms (") && reason.contains("nobody listens"), "{reason}");
+    let held = world.wait_one("the hold", |instance| instance.phase == InstancePhase::Held).await;
+    assert_eq!(held.ending, None, "barge-init ended it, and the reason says so");
 }
 
 #[tokio::test]

@@ -95,7 +95,17 @@ fn located(text: &str, error: &serde_saphyr::Error) -> ManifestError {
     let (line, column) = error.location().map_or((1, 1), |place| (place.line(), place.column()));
     let said = strip_location(&error.without_snippet().to_string());
     let meant = words::meant(&said, text, line);
-    ManifestError::Invalid { line, column, message: words::plain(&said, &at(text, line, column)), meant }
+    let message = printable(&words::plain(&said, &at(text, line, column)));
+    ManifestError::Invalid { line, column, message, meant }
+}
+
+/// What stands in the file may stand in the message; it must not move the cursor of whoever reads that.
+fn printable(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for letter in message.chars() {
+        if letter.is_control() { text.extend(letter.escape_default()) } else { text.push(letter) }
+    }
+    text
 }
 
 /// The parser ends its messages with the place; it stands at their front here.

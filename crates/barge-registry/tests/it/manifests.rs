@@ -150,3 +150,17 @@ async fn a_tag_moves_and_is_removed_alone_and_a_manifest_with_its_tags() {
     assert_eq!(registry.get("/v2/a/tags/list").await.json()["tags"], json!([]));
     assert_eq!(registry.get(&format!("/v2/a/manifests/{first}")).await.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_who_remove_the_same_manifest_one_does_and_the_others_find_it_gone() {
+    let registry = Registry::new();
+    for _ in 0..20 {
+        let image = registry.image("a", "latest", "layer").await;
+        let path = format!("/v2/a/manifests/{image}");
+        let removals = (0..4).map(|_| registry.call("DELETE", &path, &[], Body::empty()));
+        let answers = futures_util::future::join_all(removals).await;
+        let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [202, 404, 404, 404]);
+    }
+}

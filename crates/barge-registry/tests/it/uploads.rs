@@ -147,6 +147,37 @@ async fn the_same_blob_sent_twice_takes_its_room_once() {
     assert_eq!(registry.files("blobs"), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_same_blob_sent_by_many_at_once_takes_its_room_once() {
+    for _ in 0..20 {
+        let registry = Registry::with_limit(400);
+        let content = "x".repeat(50);
+        let path = format!("/v2/a/blobs/uploads/?digest={}", digest(content.as_bytes()));
+        let pushes = (0..8).map(|_| registry.call("POST", &path, &[], content.clone()));
+        for answer in futures_util::future::join_all(pushes).await {
+            assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        }
+        registry.blob("a", &"y".repeat(350)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_blob_in_one_request_that_does_not_come_through_leaves_no_upload() {
+    let registry = Registry::with_limit(20);
+    let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"0123456789"));
+    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    let broken = Body::from_stream(futures_util::stream::iter([Ok(Bytes::from("0123")), Err(reset)]));
+    for (body, status) in [
+        (Body::from("x".repeat(21)), StatusCode::INSUFFICIENT_STORAGE),
+        (Body::from("another"), StatusCode::BAD_REQUEST),
+        (broken, StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(registry.call("POST", &path, &[], body).await.status, status);
+        assert_eq!((registry.files("uploads"), registry.files("blobs")), (0, 0), "{status}");
+    }
+    registry.blob("a", &"x".repeat(20)).await;
+}
+
 /// A body whose pieces the test sends; an error breaks it off.
 fn piecewise() -> (tokio::sync::mpsc::Sender<Result<Bytes, std::io::Error>>, Body) {
     let (sender, mut receiver) = tokio::sync::mpsc::channel(1);

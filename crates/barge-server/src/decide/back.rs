@@ -11,6 +11,9 @@ use crate::store::StoredRelease;
 impl Situation<'_> {
     pub(super) fn rollback(&self, to: Option<ReleaseId>, reason: Option<String>) -> Result<Change, Refusal> {
         self.existing()?;
+        if let Some(already) = self.goes_back_already(to.as_ref()) {
+            return Ok(already);
+        }
         let nothing = |why| Refusal::NothingToRollBackTo { key: self.key.clone(), why };
         let stable = self.stable();
         // What somebody sees who asks to go back: first the release that is on its way, or has just failed, and only then the one
@@ -57,6 +60,22 @@ impl Situation<'_> {
         Ok(self.begin(self.next_service(), release, Some(approval), "service.restart", |new| {
             format!("release {number} starts anew, as release {new}")
         }))
+    }
+
+    /// A rollback to the same is on its way. Whoever asks for it again wants to be there, and not where it comes from: two people in the
+    /// same trouble ask at once, and somebody whose command was interrupted asks twice.
+    fn goes_back_already(&self, to: Option<&ReleaseId>) -> Option<Change> {
+        let other = self.under_way()?;
+        let Origin::Rollback { to: goal } = &other.release.origin else { return None };
+        if to.is_some_and(|to| to != goal) {
+            return None;
+        }
+        let service = self.existing().ok()?.clone();
+        let message = match self.find(goal) {
+            Ok(goal) => format!("release {} goes back to release {} already", other.number, goal.number),
+            Err(_) => format!("release {} goes back already", other.number),
+        };
+        Some(self.answer(service, Some(&other.release.id), message, "release.rollback", "again".to_owned()))
     }
 
     /// The stable release goes on, without the one that is on its way or has failed.

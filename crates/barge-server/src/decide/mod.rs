@@ -20,6 +20,9 @@ use crate::store::{StoredRelease, StoredService};
 
 pub(crate) use refusal::Refusal;
 
+/// The longest reason that somebody may give, in characters: the history and the audit hold hundreds of them, and show them all at once.
+const MAX_REASON: usize = 4000;
+
 /// What somebody asks for.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
@@ -35,6 +38,19 @@ pub(crate) enum Request {
     Restart { reason: Option<String> },
     /// Another number of instances.
     Scale { replicas: u32 },
+}
+
+impl Request {
+    /// Why, where somebody says so.
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Request::Release(new) => new.reason.as_deref(),
+            Request::Abort { reason, .. } | Request::Rollback { reason, .. } | Request::Restart { reason } => {
+                reason.as_deref()
+            }
+            Request::Approve { .. } | Request::Scale { .. } => None,
+        }
+    }
 }
 
 /// What is to be written, and what the caller is told.
@@ -88,6 +104,10 @@ pub(crate) fn decide(mut situation: Situation<'_>, request: Request) -> Result<C
         && given != stored
     {
         return Err(Refusal::ChangedMeanwhile { key: situation.key.clone(), stored, given });
+    }
+    let length = request.reason().map_or(0, |reason| reason.chars().count());
+    if length > MAX_REASON {
+        return Err(Refusal::ReasonTooLong(length));
     }
     match request {
         Request::Release(new) => situation.release(*new),

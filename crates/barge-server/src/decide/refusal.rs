@@ -4,6 +4,8 @@ use barge_api::code;
 use barge_model::manifest::MAX_REPLICAS;
 use barge_model::{Digest, ReleaseId, ServiceKey};
 
+use super::MAX_REASON;
+
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -29,6 +31,8 @@ pub(crate) enum Refusal {
     TooManyReplicas(u32),
     #[error("the configuration cannot be used: {0}")]
     Config(String),
+    #[error("the reason has {0} characters; at most {MAX_REASON} are kept")]
+    ReasonTooLong(usize),
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
 }
@@ -44,7 +48,10 @@ impl Refusal {
             Refusal::NotAtGate { .. } => (409, code::NOT_AT_GATE),
             Refusal::NothingToRollBackTo { .. } => (409, code::NOTHING_TO_ROLL_BACK_TO),
             Refusal::NothingToRestart(_) => (409, code::NOTHING_TO_RESTART),
-            Refusal::OtherDigest { .. } | Refusal::TooManyReplicas(_) | Refusal::Config(_) => (422, code::INVALID),
+            Refusal::OtherDigest { .. }
+            | Refusal::TooManyReplicas(_)
+            | Refusal::Config(_)
+            | Refusal::ReasonTooLong(_) => (422, code::INVALID),
             Refusal::KeyReused => (422, code::KEY_REUSED),
         }
     }
@@ -64,7 +71,11 @@ impl Refusal {
             | Refusal::NothingToRollBackTo { key, .. } => Some(on("releases", key)),
             Refusal::ChangedMeanwhile { key, .. } => Some(on("status", key)),
             Refusal::UnknownService(_) | Refusal::NothingToRestart(_) => Some("barge services".to_owned()),
-            Refusal::OtherDigest { .. } | Refusal::TooManyReplicas(_) | Refusal::Config(_) | Refusal::KeyReused => None,
+            Refusal::OtherDigest { .. }
+            | Refusal::TooManyReplicas(_)
+            | Refusal::Config(_)
+            | Refusal::ReasonTooLong(_)
+            | Refusal::KeyReused => None,
         }
     }
 }

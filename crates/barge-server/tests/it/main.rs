@@ -7,6 +7,7 @@ mod access;
 mod database;
 mod document;
 mod exec;
+mod fuzz;
 mod outcomes;
 mod problems;
 mod releases;

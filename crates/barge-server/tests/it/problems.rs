@@ -95,6 +95,7 @@ async fn a_configuration_that_cannot_run_is_refused_with_its_reason() {
     check("/digest", json!("sha256:1"), (400, "invalid"), "digest").await;
     check("/digest", json!("latest"), (400, "invalid"), "digest").await;
     check("/image", json!("a b"), (422, "invalid"), "image").await;
+    check("/reason", json!("ä".repeat(4001)), (422, "invalid"), "at most 4000").await;
 }
 
 #[tokio::test]

@@ -53,6 +53,41 @@ async fn approval_and_abort_at_once_end_in_one_consistent_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_approvals_at_once_one_is_stored_and_both_are_told_so() {
+    for _ in 0..5 {
+        let harness = Harness::start().await;
+        let release = harness.posted("a").await;
+        // It does not come to its end meanwhile.
+        harness.engine.slow(true);
+        let answers = join_all([harness.approve(&release, "a"), harness.approve(&release, "a")]).await;
+        assert_eq!(statuses(&answers), [202, 202]);
+        let mut told: Vec<&str> = answers.iter().map(|answer| answer.json["message"].as_str().unwrap()).collect();
+        told.sort_unstable();
+        let expected =
+            ["release 1 is approved; the remaining instances follow", "release 1 was approved by ann already"];
+        assert_eq!(told, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_rollbacks_at_once_one_is_carried_out_and_both_are_told_so() {
+    for _ in 0..5 {
+        let harness = Harness::start().await;
+        harness.released("a").await;
+        harness.released("b").await;
+        harness.engine.slow(true);
+        let (path, nothing) = (format!("{SERVICE}/rollback"), json!({}));
+        let answers = join_all([harness.post(&path, &nothing), harness.post(&path, &nothing)]).await;
+        assert_eq!(statuses(&answers), [202, 202]);
+        assert_eq!(answers[0].json["release"], answers[1].json["release"]);
+        harness.engine.slow(false);
+        assert_eq!(harness.status().await["stable"], answers[0].json["release"]);
+        let releases = harness.get(&format!("{SERVICE}/releases")).await.json;
+        assert_eq!(releases["releases"].as_array().unwrap().len(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_at_once_each_have_a_version_of_their_own() {
     let harness = Harness::start().await;
     harness.released("a").await;

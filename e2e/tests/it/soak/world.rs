@@ -18,7 +18,7 @@ use crate::judge::{self, Counts, Judged};
 use crate::points::Points;
 use crate::processes::{Running, running};
 use crate::stage::{LONGEST, Stage, Victim};
-use crate::support::{PATIENCE, greeter_named, load_plan, release_first, wait_for};
+use crate::support::{PATIENCE, greeter_in, load_plan, release_first, wait_for};
 
 /// So many requests of each service have to be answered after every step.
 const ASKED: u64 = 3;
@@ -45,7 +45,7 @@ pub(super) struct World {
 
 impl Service {
     fn prepare(platform: &TestPlatform, shape: Shape) -> Self {
-        let project = greeter_named(platform, shape.name, shape.replicas);
+        let project = greeter_in(platform.project(shape.name), shape.name, shape.replicas);
         // Enough to notice every gap, and little enough to leave the machine to what is being tested.
         let plan = LoadPlan {
             path: shape.path.to_owned(),

@@ -84,6 +84,7 @@ fn mistakes_in_a_field() {
         ("env: {A: 1", "3:6: a bracket is opened here and never closed"),
         ("? [a]\n: b", "3:3: expected a single value"),
         ("5: b", "3:1: unknown field `5`; the fields here are {FIELDS}"),
+        ("\"\\x1b[31m\": b", "3:1: unknown field `\\u{1b}[31m`; the fields here are {FIELDS}"),
         ("name : x", "3:1: `name` is given twice"),
         ("replcas: 3", "3:1: unknown field `replcas`; the fields here are {FIELDS} | did you mean `replicas`?"),
         ("replicas: many", "3:11: `many` is not a whole number of 0 or more"),

@@ -1,5 +1,6 @@
 //! `barge.yaml`: what is read, what it means in an environment, and what a mistake says.
 
+mod fuzz;
 mod hostile;
 mod image;
 mod mistakes;

@@ -50,12 +50,37 @@ fn rollbacks_without_a_goal_go_to_and_fro_between_the_last_two() {
 }
 
 #[test]
-fn a_rollback_on_its_way_is_itself_taken_back() {
+fn a_rollback_that_is_asked_for_twice_is_carried_out_once() {
     after_second(
-        "rollback  | back to release 1, as release 3
-         rollback  | release 3 is taken back; release 2 goes on
+        "rollback      | back to release 1, as release 3
+         rollback      | release 3 goes back to release 1 already
+         start
+         rollback      | release 3 goes back to release 1 already
+         rollback to 1 | release 3 goes back to release 1 already
          settle
-         look      | stable 2 x2; 2 wanted",
+         look          | stable 3 x2; 2 wanted
+         rollback      | back to release 2, as release 4",
+    );
+}
+
+#[test]
+fn a_rollback_on_its_way_can_be_taken_back_by_name() {
+    after_second(
+        "rollback
+         start
+         rollback to 2 | release 3 is taken back; release 2 goes on
+         settle
+         look          | stable 2 x2; 2 wanted
+         rollback
+         start
+         abort 4       | release 4 is aborted; release 2 goes on
+         settle
+         look          | stable 2 x2; 2 wanted
+         break
+         rollback
+         settle
+         look          | stable 2 x2, defunct 5 x1; 2 wanted
+         rollback      | release 5 is taken back; release 2 goes on",
     );
 }
 
