@@ -2,12 +2,14 @@
 //!
 //! It leaves out everything that one crate alone needs: that lives in the crate's own `tests/it/support.rs`.
 
+mod engine;
 mod gateway;
 mod platform;
 mod program;
 
 use std::path::PathBuf;
 
+pub use engine::FakeEngine;
 pub use gateway::TestGateway;
 pub use platform::{Surroundings, TestPlatform, barge_binary, greeter_binary, instance_processes, signal};
 

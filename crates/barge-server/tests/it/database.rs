@@ -4,12 +4,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use barge_server::{Server, StoreError};
+use barge_testkit::FakeEngine;
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{FakeEngine, Harness, SERVICE, eventually};
+use crate::support::{Harness, SERVICE, eventually};
 
 async fn connect(directory: &Path) -> DatabaseConnection {
     sea_orm::Database::connect(format!("sqlite://{}/server.sqlite?mode=rwc", directory.display())).await.unwrap()

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use barge_model::EnvironmentName;
 use barge_server::{Environment, Server, ServerConfig, StoreError};
+use barge_testkit::FakeEngine;
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{FakeEngine, schema};
+use super::schema;
 
 /// The path of the service that most tests are about.
 pub(crate) const SERVICE: &str = "/api/v1/environments/test/services/greeter";
