@@ -5,11 +5,7 @@ use tokio::sync::mpsc;
 
 /// `exit N` ends with a code, `cat` gives back what it gets, `notes` tells what else it gets, anything else waits until nobody is there.
 #[allow(clippy::unwrap_used)] // For tests alone, where a panic is how to fail.
-pub(super) async fn run(
-    command: &[String],
-    mut inputs: mpsc::Receiver<ExecInput>,
-    outputs: &mpsc::Sender<ExecOutput>,
-) {
+pub(super) async fn run(command: &[String], mut inputs: mpsc::Receiver<ExecInput>, outputs: &mpsc::Sender<ExecOutput>) {
     let code = match command.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["exit", code] => code.parse().unwrap(),
         ["cat"] => loop {
