@@ -94,6 +94,7 @@ async fn write(
             definition: Set(to_json(release)),
             finished: Set(None),
             failure: Set(None),
+            digest: Set(release.digest.to_string()),
         };
         row.insert(transaction).await.map_err(query("store the release"))?;
     }
