@@ -171,10 +171,11 @@ async fn change<T: DeserializeOwned>(
         let told = report.as_ref().map(|report| Told { version: report.version, replicas: report.replicas });
         let nothing = RolloutStatus::default();
         let status = report.as_ref().map_or(&nothing, |report| &report.status);
-        let (now, random) = (now(), rand::random());
+        let (now, random, retention) = (now(), rand::random(), changed.retention);
         let decide = |service, releases| {
             let actor = identity.actor.as_str();
-            let situation = Situation { key: &key, service, releases, status, told, actor, if_match, now, random };
+            let situation =
+                Situation { key: &key, service, releases, retention, status, told, actor, if_match, now, random };
             decide::decide(situation, request)
         };
         let answer = changed.store.change(&key, &identity, now, decide).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use barge_model::EnvironmentName;
-use barge_server::{Environment, Server, ServerConfig, StoreError};
+use barge_server::{Environment, Retention, Server, ServerConfig, StoreError};
 use barge_testkit::FakeEngine;
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
@@ -103,7 +103,10 @@ impl Harness {
         shutdown: &CancellationToken,
     ) -> Result<Server, StoreError> {
         let environments = environments.iter().map(|name| environment(name, engine)).collect();
-        Server::open(ServerConfig { database: directory.join("server.sqlite"), environments }, shutdown.clone()).await
+        // A sample of a database grows older than any audit that somebody keeps.
+        let retention = Retention { audit_days: 50 * 365, ..Retention::default() };
+        let config = ServerConfig { database: directory.join("server.sqlite"), environments, retention };
+        Server::open(config, shutdown.clone()).await
     }
 
     /// Stops the server, as a restart does.
