@@ -16,6 +16,10 @@ enum Bench {
     Deploy,
     /// The gateway beside nginx (needs nginx and wrk)
     Gateway,
+    /// A platform of 50 services on which nothing happens: memory and CPU
+    Idle,
+    /// The server with 500 services and 5,000 fake instances, and over 10,000 releases
+    Scale,
     /// One step of the rollout machine
     Step,
 }
@@ -40,6 +44,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let mut figures = match bench {
             Bench::Deploy => platform_bench("deploy")?,
             Bench::Gateway => platform_bench("gateway")?,
+            Bench::Idle => platform_bench("idle")?,
+            Bench::Scale => platform_bench("scale")?,
             Bench::Step => {
                 output(Command::new("cargo").args(["bench", "-q", "--locked", "-p", "barge-model", "--bench", "step"]))?
             }

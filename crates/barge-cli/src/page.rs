@@ -1,7 +1,9 @@
 //! A service's status as a page that tells the story: where it is called, what it waits for, its releases, its instances.
 
+use std::collections::BTreeSet;
+
 use barge_api::{InstanceView, ReleaseState, ReleaseView, ServiceStatus};
-use barge_model::rollout::{InstancePhase, Outcome, Phase, Role, WaitingOn};
+use barge_model::rollout::{Finished, InstancePhase, Outcome, Phase, Role, WaitingOn};
 use barge_model::{ReleaseId, Timestamp};
 
 use crate::table::{Cell, Table};
@@ -44,6 +46,14 @@ pub(crate) fn render(
         text.push_str(&format!("  {what:<11} {}\n", command(rest)));
     }
     text
+}
+
+/// The releases that the page names: a few, however many there have been.
+pub(crate) fn named(status: &ServiceStatus) -> BTreeSet<ReleaseId> {
+    let candidate = status.candidate.iter().map(|candidate| &candidate.release);
+    let ended = ended(status).map(|finished| &finished.release);
+    let running = status.instances.iter().map(|view| &view.release);
+    candidate.chain(&status.stable).chain(ended).chain(running).cloned().collect()
 }
 
 /// Instances as a table, the serving ones first.
@@ -161,9 +171,7 @@ fn release_rows(status: &ServiceStatus, releases: &[ReleaseView], now: Timestamp
         let stands = format!("{available} available");
         table.row(release_row(stable, releases, Cell::styled(Style::Green, "stable"), stands, now));
     }
-    // What ended before the stable release began is history; `barge releases` tells it.
-    let later = status.finished.iter().rev().take_while(|finished| finished.outcome != Outcome::Promoted);
-    for finished in later.take(ENDED) {
+    for finished in ended(status) {
         let (style, word) = match finished.outcome {
             Outcome::Failed { .. } => (Style::Red, "failed"),
             Outcome::Aborted => (Style::Dim, "aborted"),
@@ -174,6 +182,11 @@ fn release_rows(status: &ServiceStatus, releases: &[ReleaseView], now: Timestamp
         table.row(release_row(&finished.release, releases, Cell::styled(style, word), ago(finished.at, now), now));
     }
     table
+}
+
+/// What ended before the stable release began is history; `barge releases` tells it.
+fn ended(status: &ServiceStatus) -> impl Iterator<Item = &Finished> {
+    status.finished.iter().rev().take_while(|finished| finished.outcome != Outcome::Promoted).take(ENDED)
 }
 
 fn release_row(id: &ReleaseId, releases: &[ReleaseView], word: Cell, stands: String, now: Timestamp) -> [Cell; 5] {
@@ -208,7 +221,7 @@ fn next_commands(status: &ServiceStatus) -> Vec<(&'static str, &'static str)> {
 #[cfg(test)]
 mod tests {
     use barge_api::CandidateView;
-    use barge_model::rollout::{FailureReason, Finished};
+    use barge_model::rollout::FailureReason;
 
     use super::*;
     use crate::report::tests::{at, instance, release, status};

@@ -9,10 +9,12 @@ use std::time::Duration;
 use barge_api::{ApiError, Client, EnvironmentView, ReleaseView, ServiceStatus};
 use barge_model::{EnvironmentName, ReleaseId, ServiceName};
 use barge_runtime::files;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
+use crate::page;
 use crate::places;
 use crate::project::Project;
 use crate::terminal::Terminal;
@@ -168,6 +170,18 @@ impl Target {
     /// The service's releases, newest first.
     pub(crate) async fn releases(&self) -> Result<Vec<ReleaseView>, Failure> {
         Ok(self.client().releases(&self.environment, &self.service).await?.releases)
+    }
+
+    /// The releases that a page about this status names. One that is not kept any longer has no page to be named on.
+    pub(crate) async fn releases_of(&self, status: &ServiceStatus) -> Result<Vec<ReleaseView>, Failure> {
+        let named = page::named(status);
+        let asked = named.iter().map(|id| self.client().release(&self.environment, &self.service, id));
+        let known = |answer: Result<ReleaseView, ApiError>| match answer {
+            Ok(view) => Some(Ok(view)),
+            Err(ApiError::Problem(problem)) if problem.status == 404 => None,
+            Err(error) => Some(Err(Failure::from(error))),
+        };
+        join_all(asked).await.into_iter().filter_map(known).collect()
     }
 
     /// One release.

@@ -70,7 +70,7 @@ pub(crate) struct Shared {
     pub(crate) config: LocalEngineConfig,
     images: Images,
     ports: Mutex<Ports>,
-    reports: RwLock<BTreeMap<ServiceKey, ServiceReport>>,
+    reports: RwLock<BTreeMap<ServiceKey, Arc<ServiceReport>>>,
     changes: watch::Sender<u64>,
     wanted: watch::Sender<WantedList>,
 }
@@ -122,10 +122,10 @@ impl Shared {
 
     pub(crate) fn publish_report(&self, report: ServiceReport) {
         let mut reports = self.reports.write().unwrap_or_else(PoisonError::into_inner);
-        if reports.get(&report.key) == Some(&report) {
+        if reports.get(&report.key).is_some_and(|known| **known == report) {
             return;
         }
-        reports.insert(report.key.clone(), report);
+        reports.insert(report.key.clone(), Arc::new(report));
         drop(reports);
         self.changes.send_modify(|revision| *revision += 1);
     }
@@ -295,11 +295,11 @@ impl Engine for LocalEngine {
         answer.await.map_err(|_| EngineError::Stopping)?
     }
 
-    async fn report(&self, key: &ServiceKey) -> Result<Option<ServiceReport>, EngineError> {
+    async fn report(&self, key: &ServiceKey) -> Result<Option<Arc<ServiceReport>>, EngineError> {
         Ok(self.shared.reports.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
     }
 
-    async fn reports(&self) -> Result<Vec<ServiceReport>, EngineError> {
+    async fn reports(&self) -> Result<Vec<Arc<ServiceReport>>, EngineError> {
         Ok(self.shared.reports.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect())
     }
 

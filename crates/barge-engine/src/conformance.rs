@@ -131,7 +131,7 @@ fn stable_available(report: &ServiceReport, release: &Release) -> usize {
     if stable { report.instances.iter().filter(available).count() } else { 0 }
 }
 
-async fn report(subject: &Subject) -> Result<ServiceReport, NonConformance> {
+async fn report(subject: &Subject) -> Result<Arc<ServiceReport>, NonConformance> {
     subject
         .engine
         .report(&subject.key)

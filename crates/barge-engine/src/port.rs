@@ -1,5 +1,7 @@
 //! The trait itself, and what an engine reports.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use barge_model::hold::Ending;
 use barge_model::rollout::{InstancePhase, RolloutSpec, RolloutStatus, WaitingOn};
@@ -148,11 +150,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Takes the desired state of a service; the engine works towards it from now on, across its own restarts.
     async fn apply(&self, desired: Desired) -> Result<(), EngineError>;
 
-    /// What is known of a service; `None` when nothing was ever applied.
-    async fn report(&self, key: &ServiceKey) -> Result<Option<ServiceReport>, EngineError>;
+    /// What is known of a service; `None` when nothing was ever applied. A report that has not changed since the last question is best
+    /// given as the same one, so that whoever asks after every change pays for what has changed alone.
+    async fn report(&self, key: &ServiceKey) -> Result<Option<Arc<ServiceReport>>, EngineError>;
 
-    /// Everything that is known.
-    async fn reports(&self) -> Result<Vec<ServiceReport>, EngineError>;
+    /// Everything that is known; shared and not copied, because it may be much.
+    async fn reports(&self) -> Result<Vec<Arc<ServiceReport>>, EngineError>;
 
     /// A number that grows with every change of any report.
     fn changes(&self) -> tokio::sync::watch::Receiver<u64>;

@@ -11,11 +11,14 @@ use crate::journal::Entry;
 use crate::registrar::Registrar;
 use crate::targets::{Held, RegistrationTarget, TargetError};
 
+/// What a target had acknowledged, by instance.
+type Before = BTreeMap<InstanceId, Option<(u64, Intent)>>;
+
 /// One look at the target's list of a service.
 pub(crate) struct Look {
     key: ServiceKey,
     /// What the target had acknowledged when the look began, of instances without a call under way.
-    before: BTreeMap<InstanceId, Option<(u64, Intent)>>,
+    before: Before,
     /// All that the journal knew then. What it has forgotten since was told its end, however late the list shows it.
     known: BTreeSet<InstanceId>,
     held: Result<BTreeMap<InstanceId, Held>, TargetError>,
@@ -27,17 +30,18 @@ impl<T: RegistrationTarget> Registrar<T> {
         if !self.audits.is_empty() {
             return;
         }
-        let keys: BTreeSet<&ServiceKey> = list.keys().chain(self.entries.values().map(|entry| &entry.key)).collect();
-        for key in keys {
-            let settled = |entry: &Entry| entry.key == *key && entry.registration.in_flight.is_none();
-            let before = self
-                .entries
-                .iter()
-                .filter(|(_, entry)| settled(entry))
-                .map(|(id, entry)| (id.clone(), entry.registration.acknowledged))
-                .collect();
-            let of_service = self.entries.iter().filter(|(_, entry)| entry.key == *key);
-            let known = of_service.map(|(id, _)| id.clone()).collect();
+        let mut looks: BTreeMap<&ServiceKey, (Before, BTreeSet<InstanceId>)> = BTreeMap::new();
+        for key in list.keys() {
+            looks.entry(key).or_default();
+        }
+        for (id, entry) in &self.entries {
+            let (before, known) = looks.entry(&entry.key).or_default();
+            known.insert(id.clone());
+            if entry.registration.in_flight.is_none() {
+                before.insert(id.clone(), entry.registration.acknowledged);
+            }
+        }
+        for (key, (before, known)) in looks {
             let (target, key, limit) = (Arc::clone(&self.target), key.clone(), self.config.call_limit);
             self.audits.spawn(async move {
                 let held = tokio::time::timeout(limit, target.list(&key)).await;
@@ -49,7 +53,7 @@ impl<T: RegistrationTarget> Registrar<T> {
 
     /// Takes in what a look has seen.
     pub(crate) fn take_look(&mut self, look: Look) {
-        let mut held = match look.held {
+        let held = match look.held {
             Ok(held) => held,
             // A list that failed says nothing (R4).
             Err(error) => {
@@ -57,15 +61,16 @@ impl<T: RegistrationTarget> Registrar<T> {
                 return;
             }
         };
-        for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.key == look.key) {
-            let held = held.remove(id).map(|held| (held.generation, held.state));
-            let unchanged = look.before.get(id) == Some(&entry.registration.acknowledged);
-            if unchanged && entry.registration.audited(held) {
+        for (id, before) in &look.before {
+            let Some(entry) = self.entries.get_mut(id) else { continue };
+            let listed = held.get(id).map(|held| (held.generation, held.state));
+            if entry.registration.acknowledged == *before && entry.registration.audited(listed) {
                 tracing::warn!(key = %look.key, instance = %id, "the target's list differed from the intent; telling it again");
             }
         }
-        let strange = held.into_iter().filter(|(id, held)| held.state != Intent::Terminal && !look.known.contains(id));
-        for (id, held) in strange {
+        let known = |id: &InstanceId| look.known.contains(id) || self.entries.contains_key(id);
+        let strange = held.into_iter().filter(|(id, held)| held.state != Intent::Terminal && !known(id));
+        for (id, held) in strange.collect::<Vec<_>>() {
             self.take_over(&look.key, &id, held);
         }
     }

@@ -9,6 +9,7 @@ mod decide;
 mod environment;
 mod http;
 mod problem;
+mod retention;
 mod store;
 mod tasks;
 mod view;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 pub use access::{Tokens, new_secret};
 pub use environment::Environment;
 pub use http::openapi;
+pub use retention::Retention;
 pub use store::StoreError;
 
 use access::Caller;
@@ -40,6 +42,8 @@ pub struct ServerConfig {
     pub database: PathBuf,
     /// The environments; the first is the default.
     pub environments: Vec<Environment>,
+    /// How much of the past is kept.
+    pub retention: Retention,
 }
 
 /// What handlers share.
@@ -49,6 +53,7 @@ pub(crate) struct App {
     pub(crate) tokens: Tokens,
     pub(crate) environments: Environments,
     pub(crate) applier: Applier,
+    pub(crate) retention: Retention,
     /// Grows with every change that the server itself makes.
     pub(crate) changes: Arc<watch::Sender<u64>>,
     pub(crate) shutdown: CancellationToken,
@@ -96,7 +101,8 @@ impl Server {
         let applier = Applier::new(store.clone(), environments.clone());
         let changes = Arc::new(watch::Sender::new(0));
         let under_way = TaskTracker::new();
-        Ok(Self { app: App { store, tokens, environments, applier, changes, shutdown, under_way } })
+        let retention = config.retention;
+        Ok(Self { app: App { store, tokens, environments, applier, retention, changes, shutdown, under_way } })
     }
 
     /// The tokens, for whoever else must tell callers apart.
@@ -123,10 +129,12 @@ impl Server {
         http::router(self.app.clone())
     }
 
-    /// Keeps engines and store in step until `shutdown`, then closes the database once the last request is answered.
+    /// Keeps engines and store in step, and forgets what is too old, until `shutdown`; then closes the database once the last request
+    /// is answered.
     pub async fn run(self) {
         let (applier, outcomes) = (self.app.applier.clone(), tasks::Outcomes::new(&self.app));
-        tokio::join!(applier.run(self.app.shutdown.clone()), outcomes.run(self.app.shutdown.clone()));
+        let (forgetting, shutdown) = (tasks::Forgetting::new(&self.app), &self.app.shutdown);
+        tokio::join!(applier.run(shutdown.clone()), outcomes.run(shutdown.clone()), forgetting.run(shutdown.clone()));
         self.app.under_way.close();
         self.app.under_way.wait().await;
         self.app.store.close().await;

@@ -24,7 +24,7 @@ pub(crate) fn status(
     let empty = RolloutStatus::default();
     let rollout = report.map_or(&empty, |report| &report.status);
     let waiting_on = report.map_or(WaitingOn::FirstRelease, |report| report.waiting_on.clone());
-    let kind = rollout.sets.first().map(|set| set.release.config.kind);
+    let kind = kind(rollout);
     let candidate = rollout.set(Role::Candidate).zip(rollout.candidate.as_ref()).map(|(set, progress)| CandidateView {
         release: set.release.id.clone(),
         digest: set.release.digest.clone(),
@@ -51,18 +51,31 @@ pub(crate) fn status(
     }
 }
 
-/// A service in a list.
-pub(crate) fn summary(status: ServiceStatus) -> ServiceSummary {
+/// A service in a list: as in its status, without making what a list does not show.
+pub(crate) fn summary(
+    service: &StoredService,
+    report: Option<&ServiceReport>,
+    url: Option<String>,
+    now: Timestamp,
+) -> ServiceSummary {
+    let rollout = report.map(|report| &report.status);
+    let of_role = |role| rollout.and_then(|rollout| rollout.set(role)).map(|set| set.release.id.clone());
+    let has_candidate = rollout.is_some_and(|rollout| rollout.candidate.is_some());
+    let waiting_on = report.map_or(&WaitingOn::FirstRelease, |report| &report.waiting_on);
     ServiceSummary {
-        service: status.service,
-        environment: status.environment,
-        url: status.url,
-        replicas: status.replicas,
-        available: status.available,
-        stable: status.stable,
-        candidate: status.candidate.map(|candidate| candidate.release),
-        sentence: status.sentence,
+        service: service.key.service.clone(),
+        environment: service.key.environment.clone(),
+        url: url.filter(|_| rollout.and_then(kind) != Some(Kind::Rpc)),
+        replicas: service.replicas,
+        available: report.map_or(0, available),
+        stable: of_role(Role::Stable),
+        candidate: of_role(Role::Candidate).filter(|_| has_candidate),
+        sentence: waiting_on.sentence(now),
     }
+}
+
+fn kind(rollout: &RolloutStatus) -> Option<Kind> {
+    rollout.sets.first().map(|set| set.release.config.kind)
 }
 
 /// The instances of a service, oldest first.

@@ -2,6 +2,7 @@
 //!
 //! It leaves out everything that one crate alone needs: that lives in the crate's own `tests/it/support.rs`.
 
+mod engine;
 pub mod fuzz;
 mod gateway;
 mod platform;
@@ -9,6 +10,7 @@ mod program;
 
 use std::path::PathBuf;
 
+pub use engine::FakeEngine;
 pub use gateway::TestGateway;
 pub use platform::{Surroundings, TestPlatform, barge_binary, greeter_binary, instance_processes, signal};
 

@@ -25,8 +25,9 @@ pub(crate) struct Args {}
 pub(crate) async fn run(_args: Args, globals: &Globals) -> Result<(), Failure> {
     let terminal = Terminal::new(globals);
     let target = Target::open(globals, &terminal).await?;
-    let list = InstanceList { instances: target.status().await?.instances };
-    let releases = if terminal.json() { Vec::new() } else { target.releases().await? };
+    let status = target.status().await?;
+    let releases = if terminal.json() { Vec::new() } else { target.releases_of(&status).await? };
+    let list = InstanceList { instances: status.instances };
     terminal.data(&list, |paint| match list.instances.as_slice() {
         [] => format!("{target} has no instances"),
         instances => page::instances(instances, &releases, now()).render(paint, ""),

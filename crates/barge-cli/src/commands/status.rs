@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use barge_api::{ReleaseView, ServiceStatus};
+use barge_model::ReleaseId;
 use futures_util::StreamExt;
 
 use crate::arguments::Globals;
@@ -41,7 +42,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         return watch(&target, &terminal).await;
     }
     let status = target.status().await?;
-    let releases = if terminal.json() { Vec::new() } else { target.releases().await? };
+    let releases = if terminal.json() { Vec::new() } else { target.releases_of(&status).await? };
     terminal.data(&status, |paint| page::render(&status, &releases, now(), paint, |rest| target.command(rest)))
 }
 
@@ -98,10 +99,9 @@ impl Screen<'_> {
             }
             return Ok(());
         }
-        let known = |id: &Option<_>| id.as_ref().is_none_or(|id| self.releases.iter().any(|view| view.id == *id));
-        let candidate = status.candidate.as_ref().map(|candidate| candidate.release.clone());
-        if !known(&status.stable) || !known(&candidate) {
-            self.releases = self.target.releases().await?;
+        let known = |id: &ReleaseId| self.releases.iter().any(|view| view.id == *id);
+        if !page::named(&status).iter().all(known) {
+            self.releases = self.target.releases_of(&status).await?;
         }
         self.last = Some(status);
         self.draw()

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use barge_model::EnvironmentName;
+use barge_server::Retention;
 
 use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
@@ -47,6 +48,18 @@ pub(crate) struct Args {
     /// The directory of a `barge gateway` to use, which serves on when this platform ends; without it the gateway is a part of it
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "gateway_port")]
     gateway: Option<PathBuf>,
+    /// Keep so many of the latest releases of each service, whatever became of them
+    #[arg(long, value_name = "COUNT", default_value_t = Retention::default().releases)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=500))]
+    keep_releases: u32,
+    /// Keep so many of the definitions of each service that served last: what can be gone back to
+    #[arg(long, value_name = "COUNT", default_value_t = Retention::default().served)]
+    #[arg(value_parser = clap::value_parser!(u32).range(2..=500))]
+    keep_served: u32,
+    /// Keep records of the audit for so many days
+    #[arg(long, value_name = "DAYS", default_value_t = Retention::default().audit_days)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    keep_audit: u32,
     /// Leave the stored login as it is
     #[arg(long)]
     no_login: bool,
@@ -63,7 +76,9 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     } else {
         Ports { api: args.port, registry: args.registry_port, gateway: args.gateway_port }
     };
-    let config = PlatformConfig { environments: args.environments.clone(), ports, gateway: args.gateway.clone() };
+    let retention = Retention { releases: args.keep_releases, served: args.keep_served, audit_days: args.keep_audit };
+    let (environments, gateway) = (args.environments.clone(), args.gateway.clone());
+    let config = PlatformConfig { environments, ports, gateway, retention };
     let mut platform = Platform::start(directory, config).await?;
     let logged_in = if args.no_login { None } else { Some(log_in(&platform, &terminal)?) };
     tell(&platform, &args, logged_in, &terminal)?;

@@ -49,7 +49,9 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         .map_err(|error| Failure::io("make a directory for the demo", &error))?;
     let directory = DataDirectory::open(temporary.path().join("data"))?;
     let environment = EnvironmentName::new("local").map_err(|error| Failure::from_error(Kind::General, &error))?;
-    let config = PlatformConfig { environments: vec![environment], ports: Ports::default(), gateway: None };
+    let environments = vec![environment];
+    let (ports, retention) = (Ports::default(), barge_server::Retention::default());
+    let config = PlatformConfig { environments, ports, gateway: None, retention };
     let mut platform = Platform::start(directory, config).await?;
     let stage = Stage::new(globals, terminal, &platform, temporary.path().join("greeter"), args.replicas);
     let shown = tokio::select! {

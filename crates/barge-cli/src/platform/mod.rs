@@ -23,7 +23,7 @@ use barge_registrar::{Registrar, RegistrarConfig, RegistrationTarget};
 use barge_registry::{Storage, Verdict};
 use barge_runtime::listen::{self, Limits};
 use barge_runtime::{Tasks, chain};
-use barge_server::{Environment, Server, ServerConfig, Tokens};
+use barge_server::{Environment, Retention, Server, ServerConfig, Tokens};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,8 @@ pub(crate) struct PlatformConfig {
     pub(crate) ports: Ports,
     /// The directory of a gateway that runs on its own; without one the gateway is a part of this process.
     pub(crate) gateway: Option<PathBuf>,
+    /// How much of the past is kept.
+    pub(crate) retention: Retention,
 }
 
 /// A platform that runs.
@@ -104,7 +106,8 @@ impl Platform {
         let shutdown = front.shutdown_token();
         let environment = |name| environment(name, &engine, registry, reached.serves);
         let environments = config.environments.iter().map(environment).collect();
-        let server = ServerConfig { database: directory.join("server.sqlite"), environments };
+        let retention = config.retention;
+        let server = ServerConfig { database: directory.join("server.sqlite"), environments, retention };
         let server = Server::open(server, shutdown.clone()).await.map_err(PlatformError::Server)?;
         let token = admin_token(&directory, &server).await?;
         let tokens = server.tokens();

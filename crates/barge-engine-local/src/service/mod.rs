@@ -133,6 +133,10 @@ impl Service {
         if let Some(stored) = self.desired.as_ref().filter(|stored| stored.version > desired.version) {
             return Err(EngineError::Stale { key: self.key.clone(), given: desired.version, stored: stored.version });
         }
+        // After a start everybody is told everything, and most have it already.
+        if self.desired.as_ref() == Some(&desired) {
+            return Ok(());
+        }
         self.store.put_desired(&desired).map_err(|error| EngineError::failed("store the desired state", error))?;
         self.desired = Some(desired);
         Ok(())
@@ -210,10 +214,15 @@ impl Service {
         Ok(changed)
     }
 
-    /// What the registrar has said last. When it has ended, nothing can be registered, and nothing is stopped (R5).
+    /// What the registrar has said last of this service's instances. When it has ended, nothing can be registered, and nothing is
+    /// stopped (R5).
     fn acknowledgements(&self) -> Acknowledgements {
         let receiver = &self.shared.config.acknowledgements;
-        let mut acknowledgements = receiver.borrow().clone();
+        let mut acknowledgements = {
+            let all = receiver.borrow();
+            let own = self.instances.keys().filter_map(|id| Some((id.clone(), *all.instances.get(id)?)));
+            Acknowledgements { health: all.health.clone(), instances: own.collect() }
+        };
         if receiver.has_changed().is_err() {
             acknowledgements.health = RegistrarHealth::Unhealthy { reason: "the registrar has ended".to_owned() };
         }

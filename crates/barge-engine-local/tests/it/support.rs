@@ -152,7 +152,7 @@ impl World {
     }
 
     pub(crate) async fn report(&self) -> ServiceReport {
-        self.engine.report(&key()).await.unwrap().unwrap()
+        ServiceReport::clone(&self.engine.report(&key()).await.unwrap().unwrap())
     }
 
     /// Waits for a report that fits.
@@ -163,7 +163,7 @@ impl World {
             changes.borrow_and_update();
             let seen = self.engine.report(&key()).await.unwrap();
             if let Some(report) = seen.as_ref().filter(|report| fits(report)) {
-                return report.clone();
+                return ServiceReport::clone(report);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if !matches!(tokio::time::timeout(left, changes.changed()).await, Ok(Ok(()))) {

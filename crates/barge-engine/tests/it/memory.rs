@@ -1,7 +1,7 @@
 //! An engine in memory, whose instances start and end at once, and which breaks one rule if a test wants it.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use barge_engine::{
@@ -157,12 +157,12 @@ impl Engine for Memory {
         Ok(())
     }
 
-    async fn report(&self, _: &ServiceKey) -> Result<Option<ServiceReport>, EngineError> {
-        Ok(Self::describe(&self.state.lock().unwrap()))
+    async fn report(&self, _: &ServiceKey) -> Result<Option<Arc<ServiceReport>>, EngineError> {
+        Ok(Self::describe(&self.state.lock().unwrap()).map(Arc::new))
     }
 
-    async fn reports(&self) -> Result<Vec<ServiceReport>, EngineError> {
-        Ok(Self::describe(&self.state.lock().unwrap()).into_iter().collect())
+    async fn reports(&self) -> Result<Vec<Arc<ServiceReport>>, EngineError> {
+        Ok(Self::describe(&self.state.lock().unwrap()).map(Arc::new).into_iter().collect())
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

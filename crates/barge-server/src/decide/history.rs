@@ -1,7 +1,7 @@
 //! What has been so far: which release is on its way, which one serves, and which ones served before.
 
 use barge_model::manifest::ServiceConfig;
-use barge_model::rollout::{Finished, Outcome, Role, RolloutPlan};
+use barge_model::rollout::{Finished, Outcome, Role};
 use barge_model::{Release, ReleaseId};
 
 use super::{Refusal, Situation};
@@ -52,7 +52,7 @@ impl Situation<'_> {
     }
 
     /// Releases that have served, the latest first.
-    fn promoted_by_time(&self) -> impl Iterator<Item = &StoredRelease> {
+    pub(super) fn promoted_by_time(&self) -> impl Iterator<Item = &StoredRelease> {
         let mut list: Vec<&StoredRelease> = self.releases.iter().filter(|stored| promoted(stored)).collect();
         list.sort_by_key(|stored| std::cmp::Reverse((stored.finished.as_ref().map(|f| f.at), stored.number)));
         list.into_iter()
@@ -97,7 +97,23 @@ pub(super) fn failed(stored: &StoredRelease) -> bool {
 /// Whether going from one release to the other would change nothing that runs. How many instances there are, and how the release
 /// went, is no part of what runs.
 pub(super) fn same_definition(a: &Release, b: &Release) -> bool {
-    let what_runs =
-        |config: &ServiceConfig| ServiceConfig { replicas: None, rollout: RolloutPlan::default(), ..config.clone() };
-    a.digest == b.digest && what_runs(&a.config) == what_runs(&b.config)
+    // Named one by one, so that a new part of a configuration has to be decided about. Nothing is copied: many pairs are compared.
+    let ServiceConfig {
+        kind,
+        command,
+        healthcheck,
+        templates,
+        replicas: _,
+        env,
+        resources,
+        rollout: _,
+        drain,
+        start_deadline,
+    } = &a.config;
+    let other = &b.config;
+    a.digest == b.digest
+        && (kind, command, healthcheck, templates)
+            == (&other.kind, &other.command, &other.healthcheck, &other.templates)
+        && (env, resources, drain) == (&other.env, &other.resources, &other.drain)
+        && *start_deadline == other.start_deadline
 }

@@ -2,11 +2,12 @@
 //!
 //! Nothing here reads a clock, a database or an engine, so every rule of releases, approvals and rollbacks is a table in the tests.
 //! One module for each question: `forward` how a release goes on (make, approve, abort), `back` how to return (roll back, restart),
-//! `scale` how many instances, `history` what has been so far, `refusal` why not.
+//! `scale` how many instances, `history` what has been so far, `kept` how much of that stays, `refusal` why not.
 
 mod back;
 mod forward;
 mod history;
+mod kept;
 mod refusal;
 mod scale;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use barge_api::{NewRelease, RolloutAnswer};
 use barge_model::rollout::RolloutStatus;
 use barge_model::{Approval, Digest, Origin, Release, ReleaseId, ServiceKey, Timestamp};
 
+use crate::retention::Retention;
 use crate::store::{StoredRelease, StoredService};
 
 pub(crate) use refusal::Refusal;
@@ -59,6 +61,8 @@ pub(crate) struct Change {
     pub(crate) service: StoredService,
     pub(crate) release: Option<(Release, u32)>,
     pub(crate) approval: Option<Approval>,
+    /// Releases that are not kept any longer.
+    pub(crate) forgotten: Vec<ReleaseId>,
     pub(crate) answer: RolloutAnswer,
     /// The audit's word for it.
     pub(crate) action: &'static str,
@@ -74,6 +78,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) service: Option<StoredService>,
     /// Its releases, newest first.
     pub(crate) releases: Vec<StoredRelease>,
+    /// How many of them are kept.
+    pub(crate) retention: Retention,
     /// What the engine has decided so far.
     pub(crate) status: &'a RolloutStatus,
     /// What the engine was told last, if anything.
@@ -109,14 +115,18 @@ pub(crate) fn decide(mut situation: Situation<'_>, request: Request) -> Result<C
     if length > MAX_REASON {
         return Err(Refusal::ReasonTooLong(length));
     }
-    match request {
+    let mut change = match request {
         Request::Release(new) => situation.release(*new),
         Request::Approve { release, digest } => situation.approve(&release, &digest),
         Request::Abort { release, reason } => situation.abort(&release, reason.as_deref()),
         Request::Rollback { to, reason } => situation.rollback(to, reason),
         Request::Restart { reason } => situation.restart(reason),
         Request::Scale { replicas } => situation.scale(replicas),
+    }?;
+    if change.release.is_some() {
+        change.forgotten = situation.forgotten();
     }
+    Ok(change)
 }
 
 impl Situation<'_> {
@@ -179,6 +189,6 @@ impl Situation<'_> {
         detail: String,
     ) -> Change {
         let answer = RolloutAnswer { release: release.cloned(), message, version: service.version };
-        Change { service, release: None, approval: None, answer, action, detail }
+        Change { service, release: None, approval: None, forgotten: Vec::new(), answer, action, detail }
     }
 }

@@ -41,7 +41,7 @@ impl Situation<'_> {
     }
 
     /// Whether the number in a release's configuration ever came into force.
-    fn decided_count(&self, stored: &StoredRelease) -> bool {
+    pub(super) fn decided_count(&self, stored: &StoredRelease) -> bool {
         let by_hand = stored.release.config.rollout.gate.until.is_some();
         let first = !self.releases.iter().any(|earlier| earlier.number < stored.number && promoted(earlier));
         stored.release.origin == Origin::Deploy && (!by_hand || stored.approval.is_some() || first)

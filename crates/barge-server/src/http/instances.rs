@@ -71,7 +71,7 @@ pub(crate) async fn instances(
     caller.require(TokenRole::Viewer, &key)?;
     let report = environment(&app, &key.environment)?.engine.report(&key).await?;
     let missing = || ServerError::NotFound(format!("{key} was never released"));
-    Ok(Json(InstanceList { instances: view::instances(&report.ok_or_else(missing)?) }))
+    Ok(Json(InstanceList { instances: view::instances(report.ok_or_else(missing)?.as_ref()) }))
 }
 
 /// Shows the last lines of an instance's output.

@@ -7,6 +7,7 @@ use barge_api::{
     AbortRequest, ApprovalRequest, NewRelease, RestartRequest, RollbackRequest, RolloutAnswer, ScaleRequest, TokenRole,
 };
 use barge_model::ServiceKey;
+use barge_model::rollout::RolloutStatus;
 use serde::de::DeserializeOwned;
 
 use super::extract::{ApiPath, ChangeHeaders, Posted, ReleasePath, ServicePath};
@@ -168,12 +169,13 @@ async fn change<T: DeserializeOwned>(
     let answer = app.carry_through(async move {
         let report = engine.report(&key).await?;
         let told = report.as_ref().map(|report| Told { version: report.version, replicas: report.replicas });
-        let status = report.map(|report| report.status).unwrap_or_default();
-        let (now, random) = (now(), rand::random());
+        let nothing = RolloutStatus::default();
+        let status = report.as_ref().map_or(&nothing, |report| &report.status);
+        let (now, random, retention) = (now(), rand::random(), changed.retention);
         let decide = |service, releases| {
             let actor = identity.actor.as_str();
             let situation =
-                Situation { key: &key, service, releases, status: &status, told, actor, if_match, now, random };
+                Situation { key: &key, service, releases, retention, status, told, actor, if_match, now, random };
             decide::decide(situation, request)
         };
         let answer = changed.store.change(&key, &identity, now, decide).await?;

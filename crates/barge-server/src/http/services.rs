@@ -1,6 +1,8 @@
 //! Services and releases as they are, once or as a stream.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -9,6 +11,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use barge_api::{ReleaseList, ReleaseView, ServiceList, ServiceStatus, ServiceSummary, TokenRole};
+use barge_engine::{EngineError, ServiceReport};
 use barge_model::{EnvironmentName, ServiceKey};
 use futures_util::stream::{self, Stream, StreamExt};
 
@@ -33,10 +36,16 @@ async fn stored(app: &App, key: &ServiceKey) -> Result<StoredService, ServerErro
     app.store.service(key).await?.ok_or_else(missing)
 }
 
-async fn status_of(app: &App, service: &StoredService) -> Result<ServiceStatus, ServerError> {
-    let environment = environment(app, &service.key.environment)?;
-    let report = environment.engine.report(&service.key).await?;
-    Ok(view::status(service, report.as_ref(), environment.url(&service.key), now()))
+/// What an engine has last said of a service.
+type Report = Option<Arc<ServiceReport>>;
+
+async fn report_of(app: &App, key: &ServiceKey) -> Result<Report, ServerError> {
+    Ok(environment(app, &key.environment)?.engine.report(key).await?)
+}
+
+fn status_of(app: &App, service: &StoredService, report: Option<&ServiceReport>) -> Result<ServiceStatus, ServerError> {
+    let url = environment(app, &service.key.environment)?.url(&service.key);
+    Ok(view::status(service, report, url, now()))
 }
 
 /// Lists the services that the caller may see.
@@ -48,28 +57,46 @@ async fn status_of(app: &App, service: &StoredService) -> Result<ServiceStatus, 
     responses((status = 200, description = "The services of all environments", body = ServiceList), ReadProblems)
 )]
 pub(crate) async fn services(caller: Caller, State(app): State<App>) -> Result<Json<ServiceList>, ServerError> {
+    let reported = reported(&app).await?;
     let mut services = Vec::new();
     for service in app.store.services().await? {
-        let known = app.environments.get(&service.key.environment).is_some();
-        if known && caller.may(TokenRole::Viewer, &service.key) {
-            services.push(summary_of(&app, &service).await?);
+        let Some(environment) = app.environments.get(&service.key.environment) else { continue };
+        if caller.may(TokenRole::Viewer, &service.key) {
+            let reports = reported.get(&environment.name).and_then(Option::as_ref);
+            services.push(summary_of(environment, &service, reports));
         }
     }
     Ok(Json(ServiceList { services }))
 }
 
-/// An engine that fails takes nothing away from the list.
-async fn summary_of(app: &App, service: &StoredService) -> Result<ServiceSummary, ServerError> {
-    match status_of(app, service).await {
-        Ok(status) => Ok(view::summary(status)),
-        Err(ServerError::Engine(error)) => {
-            tracing::warn!(key = %service.key, error = &error as &dyn std::error::Error, "the engine does not report");
-            let unknown = view::status(service, None, None, now());
-            let sentence = "the engine does not answer".to_owned();
-            Ok(ServiceSummary { sentence, ..view::summary(unknown) })
-        }
-        Err(other) => Err(other),
+type Reports = HashMap<ServiceKey, Arc<ServiceReport>>;
+
+/// What each engine says of all its services, asked once; nothing of an engine that fails.
+async fn reported(app: &App) -> Result<HashMap<EnvironmentName, Option<Reports>>, ServerError> {
+    let mut reported = HashMap::new();
+    for environment in app.environments.iter() {
+        let reports = match environment.engine.reports().await {
+            Ok(reports) => Some(reports.into_iter().map(|report| (report.key.clone(), report)).collect()),
+            Err(EngineError::Stopping) => return Err(ServerError::Stopping),
+            Err(error) => {
+                let name = &environment.name;
+                tracing::warn!(%name, error = &error as &dyn std::error::Error, "the engine does not report");
+                None
+            }
+        };
+        reported.insert(environment.name.clone(), reports);
     }
+    Ok(reported)
+}
+
+/// An engine that fails takes nothing away from the list.
+fn summary_of(environment: &Environment, service: &StoredService, reports: Option<&Reports>) -> ServiceSummary {
+    let Some(reports) = reports else {
+        let sentence = "the engine does not answer".to_owned();
+        return ServiceSummary { sentence, ..view::summary(service, None, None, now()) };
+    };
+    let report = reports.get(&service.key).map(Arc::as_ref);
+    view::summary(service, report, environment.url(&service.key), now())
 }
 
 /// Shows a service: what runs, what is on its way, and what that waits for.
@@ -88,7 +115,9 @@ pub(crate) async fn status(
 ) -> Result<Response, ServerError> {
     let key = path.key();
     caller.require(TokenRole::Viewer, &key)?;
-    let status = status_of(&app, &stored(&app, &key).await?).await?;
+    let service = stored(&app, &key).await?;
+    let report = report_of(&app, &key).await?;
+    let status = status_of(&app, &service, report.as_deref())?;
     let tag = HeaderValue::from_str(&format!("\"{}\"", status.version)).ok();
     let mut response = Json(status).into_response();
     if let Some(tag) = tag {
@@ -115,9 +144,11 @@ pub(crate) async fn status_stream(
     caller.require(TokenRole::Viewer, &key)?;
     let service = stored(&app, &key).await?;
     let engine = environment(&app, &key.environment)?.engine.clone();
-    let first = status_of(&app, &service).await?;
+    let report = engine.report(&key).await?;
+    let first = status_of(&app, &service, report.as_deref())?;
     let over = app.until_over(&caller);
-    let watch = Watch { engine_changes: engine.changes(), own_changes: app.changes.subscribe(), app, key, last: None };
+    let (engine_changes, own_changes) = (engine.changes(), app.changes.subscribe());
+    let watch = Watch { app, key, engine_changes, own_changes, report, last: None };
     let events = stream::unfold((watch, Some(first)), |(mut watch, first)| async move {
         let status = match first {
             Some(first) => first,
@@ -135,6 +166,8 @@ struct Watch {
     key: ServiceKey,
     engine_changes: tokio::sync::watch::Receiver<u64>,
     own_changes: tokio::sync::watch::Receiver<u64>,
+    /// What the engine has said of this service, when it was looked at last.
+    report: Report,
     last: Option<ServiceStatus>,
 }
 
@@ -145,13 +178,30 @@ impl Watch {
             self.engine_changes.borrow_and_update();
             self.own_changes.borrow_and_update();
             let service = self.app.store.service(&self.key).await.ok()??;
-            let status = status_of(&self.app, &service).await.ok()?;
+            self.report = report_of(&self.app, &self.key).await.ok()?;
+            let status = status_of(&self.app, &service, self.report.as_deref()).ok()?;
             if self.last.as_ref() != Some(&status) {
                 return Some(status);
             }
+            self.changed().await?;
+        }
+    }
+
+    /// Waits for a change that may concern this service. An engine says that something has changed, and not what; of others' changes
+    /// there may be many, and the database is not asked after each of them.
+    async fn changed(&mut self) -> Option<()> {
+        loop {
             tokio::select! {
+                changed = self.own_changes.changed() => return changed.ok(),
                 changed = self.engine_changes.changed() => changed.ok()?,
-                changed = self.own_changes.changed() => changed.ok()?,
+            }
+            let report = report_of(&self.app, &self.key).await.ok()?;
+            let same = match (&self.report, &report) {
+                (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+                (before, now) => before.is_none() && now.is_none(),
+            };
+            if !same {
+                return Some(());
             }
         }
     }
@@ -174,8 +224,7 @@ pub(crate) async fn releases(
     let key = path.key();
     caller.require(TokenRole::Viewer, &key)?;
     let service = stored(&app, &key).await?;
-    let report = environment(&app, &key.environment)?.engine.report(&key).await?;
-    let rollout = report.map(|report| report.status).unwrap_or_default();
+    let rollout = report_of(&app, &key).await?.map(|report| report.status.clone()).unwrap_or_default();
     let stored = app.store.releases(&key).await?;
     let mut releases: Vec<_> = stored.into_iter().map(|one| view::release(&key, one, &service, &rollout)).collect();
     // What an application wrote is for those who may read its output, and one release at a time.

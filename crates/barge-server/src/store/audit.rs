@@ -1,12 +1,18 @@
-//! The audit: who changed what, or opened a terminal, and when. Records are only ever added.
+//! The audit: who changed what, or opened a terminal, and when. Records are added, and nothing but their age removes one.
 
 use barge_api::AuditEntry;
 use barge_model::{EnvironmentName, ReleaseId, ServiceKey, ServiceName, Timestamp};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait,
+};
 
 use super::entity::audit;
 use super::records::damaged;
 use super::{Store, StoreError, query};
+
+/// So many records are forgotten by one change, so that others need not wait for it long.
+const FORGOTTEN_AT_ONCE: u64 = 1000;
 
 /// Something to be recorded.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +39,22 @@ impl Store {
             .await
             .map_err(query("read the audit"))?;
         rows.into_iter().map(understand).collect()
+    }
+
+    /// Forgets some records from before a time, the oldest first; false when these were the last ones.
+    pub(crate) async fn forget_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
+        // Ids sort by the time of their making.
+        let first_kept = ulid::Ulid::from_parts(before.as_millis().max(0).cast_unsigned(), 0).to_string();
+        let oldest = audit::Entity::find()
+            .select_only()
+            .column(audit::Column::Id)
+            .filter(audit::Column::Id.lt(first_kept))
+            .order_by_asc(audit::Column::Id)
+            .limit(FORGOTTEN_AT_ONCE)
+            .into_query();
+        let forget = audit::Entity::delete_many().filter(audit::Column::Id.in_subquery(oldest));
+        let done = forget.exec(&self.database).await.map_err(query("forget old records of the audit"))?;
+        Ok(done.rows_affected == FORGOTTEN_AT_ONCE)
     }
 }
 

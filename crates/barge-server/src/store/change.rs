@@ -1,7 +1,7 @@
 //! One change of a service: read, decide, write and record in a single transaction.
 
 use barge_api::RolloutAnswer;
-use barge_model::{ServiceKey, Timestamp};
+use barge_model::{ReleaseId, ServiceKey, Timestamp};
 use sea_orm::{ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, Set};
 
 use super::audit::{NewAudit, record};
@@ -9,6 +9,9 @@ use super::entity::{approval, idempotency, release, service};
 use super::records::{StoredRelease, StoredService, find_releases_to_decide, find_service, to_json};
 use super::{Store, StoreError, query};
 use crate::decide::{Change, Refusal};
+
+/// So many releases are forgotten by one statement; it is seldom more than one, and each length is a statement of its own.
+const FORGOTTEN_AT_ONCE: usize = 500;
 
 /// How long an answer is remembered for a repeated request, in milliseconds.
 const REMEMBERED_MS: i64 = 24 * 3600 * 1000;
@@ -53,6 +56,7 @@ impl Store {
         let releases = find_releases_to_decide(&transaction, key).await?;
         let change = decide(service, releases)?;
         write(&transaction, &change, existed, now).await?;
+        forget(&transaction, &change.forgotten).await?;
         let audit = NewAudit {
             actor: &identity.actor,
             action: change.action,
@@ -94,6 +98,7 @@ async fn write(
             definition: Set(to_json(release)),
             finished: Set(None),
             failure: Set(None),
+            digest: Set(release.digest.to_string()),
         };
         row.insert(transaction).await.map_err(query("store the release"))?;
     }
@@ -105,6 +110,18 @@ async fn write(
             at: Set(approval.at.as_millis()),
         };
         row.insert(transaction).await.map_err(query("store the approval"))?;
+    }
+    Ok(())
+}
+
+/// Removes what is not kept any longer.
+async fn forget(transaction: &DatabaseTransaction, releases: &[ReleaseId]) -> Result<(), StoreError> {
+    for some in releases.chunks(FORGOTTEN_AT_ONCE) {
+        let ids = || some.iter().map(ReleaseId::as_str);
+        let approvals = approval::Entity::delete_many().filter(approval::Column::Release.is_in(ids()));
+        approvals.exec(transaction).await.map_err(query("forget the approvals of old releases"))?;
+        let releases = release::Entity::delete_many().filter(release::Column::Id.is_in(ids()));
+        releases.exec(transaction).await.map_err(query("forget old releases"))?;
     }
     Ok(())
 }

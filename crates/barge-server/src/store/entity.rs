@@ -45,6 +45,8 @@ pub(crate) mod release {
         pub finished: Option<String>,
         #[sea_orm(column_type = "Text", nullable)]
         pub failure: Option<String>,
+        // The one in the definition, so that it is found without reading that.
+        pub digest: String,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

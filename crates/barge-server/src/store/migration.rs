@@ -11,7 +11,7 @@ pub(crate) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(First)]
+        vec![Box::new(First), Box::new(Second)]
     }
 }
 
@@ -40,6 +40,38 @@ impl MigrationTrait for First {
             .to_owned();
         manager.create_index(by_service).await?;
         manager.create_index(Index::create().name("token_by_hash").table("token").col("hash").unique().to_owned()).await
+    }
+}
+
+/// What is asked for often is found without reading the whole of every release.
+struct Second;
+
+impl MigrationName for Second {
+    fn name(&self) -> &str {
+        "m0002_found_by_index"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Second {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let digest = Table::alter().table("release").add_column(string("digest").default("").take()).to_owned();
+        manager.alter_table(digest).await?;
+        // Where a release cannot be understood its digest stays empty, which whoever needs to know them all finds out.
+        let fill = "UPDATE release SET digest = COALESCE(json_extract(definition, '$.digest'), '') \
+                    WHERE json_valid(definition)";
+        manager.get_connection().execute_unprepared(fill).await?;
+        let by_digest = Index::create().name("release_by_digest").table("release").col("digest").to_owned();
+        manager.create_index(by_digest).await?;
+        let open = Index::create()
+            .name("release_open")
+            .table("release")
+            .col("id")
+            .and_where(Expr::col("finished").is_null())
+            .to_owned();
+        manager.create_index(open).await?;
+        let by_age = Index::create().name("idempotency_by_age").table("idempotency").col("created_at").to_owned();
+        manager.create_index(by_age).await
     }
 }
 

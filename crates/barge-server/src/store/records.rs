@@ -1,20 +1,21 @@
 //! What is wanted of a service, and its releases, as the rest of the server knows them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use barge_api::FailureView;
 use barge_engine::Desired;
 use barge_model::rollout::{Finished, RolloutSpec, Withdrawal};
 use barge_model::{Approval, Digest, EnvironmentName, Release, ReleaseId, ServiceKey, ServiceName, Timestamp};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::sea_query::{Expr, SelectStatement};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::entity::{approval, release, service};
 use super::{Store, StoreError, query};
 
-/// The most releases of one service that are looked at.
-const RELEASES_READ: u64 = 500;
+/// The most releases of one service that are listed.
+const RELEASES_LISTED: u64 = 500;
 
 /// What is wanted of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,9 +56,11 @@ impl Store {
         find_service(&self.database, key).await
     }
 
-    /// A service's releases, newest first.
+    /// A service's latest releases, newest first.
     pub(crate) async fn releases(&self, key: &ServiceKey) -> Result<Vec<StoredRelease>, StoreError> {
-        find_releases(&self.database, key).await
+        let latest = of_service(key).order_by_desc(release::Column::Number).limit(RELEASES_LISTED);
+        let rows = latest.all(&self.database).await.map_err(query("read the releases"))?;
+        with_approvals(&self.database, rows, ids(of_service(key))).await
     }
 
     /// One release of a service.
@@ -85,23 +88,46 @@ impl Store {
             Some(id) => find_release(&self.database, key, id).await?,
             None => None,
         };
-        let (target, approvals) = match target {
-            Some(stored) => (Some(stored.release), stored.approval.into_iter().collect()),
-            None => (None, Vec::new()),
+        Ok(Some(desired(service, target)))
+    }
+
+    /// The desired states of all services, as their engines are to be told. A release that cannot be understood is the trouble of its
+    /// own service alone.
+    pub(crate) async fn desired_of_all(&self) -> Result<Vec<(ServiceKey, Result<Desired, StoreError>)>, StoreError> {
+        let services = self.services().await?;
+        let targets = || service::Entity::find().select_only().column(service::Column::Target).into_query();
+        let rows = release::Entity::find().filter(release::Column::Id.in_subquery(targets())).all(&self.database);
+        let rows = rows.await.map_err(query("read the releases that should run"))?;
+        let mut rows: HashMap<String, release::Model> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
+        let mut approvals = approvals(&self.database, targets()).await?;
+        let wanted = |service: StoredService| {
+            let row = service.target.as_ref().and_then(|id| rows.remove(id.as_str()));
+            let target = row.map(|row| {
+                let approval = approvals.remove(&row.id);
+                understand_release(row, approval)
+            });
+            (service.key.clone(), target.transpose().map(|target| desired(service, target)))
         };
-        let rollout = RolloutSpec { replicas: service.replicas, target, approvals, withdrawn: service.withdrawn };
-        Ok(Some(Desired { key: key.clone(), version: service.version, rollout }))
+        Ok(services.into_iter().map(wanted).collect())
     }
 
     /// Digests of all releases of all services: the images that rollbacks may need.
-    pub(crate) async fn digests(&self) -> Result<std::collections::BTreeSet<String>, StoreError> {
-        let rows = release::Entity::find().all(&self.database).await.map_err(query("read the releases"))?;
-        rows.iter().map(|row| Ok(from_json::<Release>(&row.definition, "release")?.digest.to_string())).collect()
+    pub(crate) async fn digests(&self) -> Result<BTreeSet<String>, StoreError> {
+        let digests: Vec<String> = release::Entity::find()
+            .select_only()
+            .column(release::Column::Digest)
+            .distinct()
+            .into_tuple()
+            .all(&self.database)
+            .await
+            .map_err(query("read which images releases name"))?;
+        // One that cannot be understood might stand for an image that is needed.
+        let known = |digest: String| Digest::new(digest).map(String::from).map_err(damaged("digest"));
+        digests.into_iter().map(known).collect()
     }
 
     /// Stores how a release ended, once.
     pub(crate) async fn finish(&self, finished: &Finished, failure: Option<&FailureView>) -> Result<(), StoreError> {
-        use sea_orm::sea_query::Expr;
         release::Entity::update_many()
             .col_expr(release::Column::Finished, Expr::value(to_json(finished)))
             .col_expr(release::Column::Failure, Expr::value(failure.map(to_json)))
@@ -143,57 +169,77 @@ async fn find_release(
     understand_release(row, approval).map(Some)
 }
 
-pub(super) async fn find_releases(
-    database: &impl ConnectionTrait,
-    key: &ServiceKey,
-) -> Result<Vec<StoredRelease>, StoreError> {
-    let rows = latest(key).all(database).await.map_err(query("read the releases"))?;
-    with_approvals(database, rows).await
-}
-
-/// The releases that a decision may be about, newest first: the latest ones, and those that have served, however many have come to
-/// nothing since.
+/// The releases that a decision may be about: all that are kept, newest first. What was seen of failures is left out; it is the largest
+/// part of them, and no decision looks at it.
 pub(super) async fn find_releases_to_decide(
     database: &impl ConnectionTrait,
     key: &ServiceKey,
 ) -> Result<Vec<StoredRelease>, StoreError> {
-    let mut rows = latest(key).all(database).await.map_err(query("read the releases"))?;
-    // Only a full page can have left one out.
-    if let Some(oldest) = rows.last().filter(|_| rows.len() as u64 == RELEASES_READ) {
-        let served = latest(key).filter(release::Column::Finished.contains("\"promoted\""));
-        let older = served.filter(release::Column::Number.lt(oldest.number));
-        rows.extend(older.all(database).await.map_err(query("read the releases that have served"))?);
-    }
-    with_approvals(database, rows).await
+    let columns = [
+        release::Column::Id,
+        release::Column::Number,
+        release::Column::Definition,
+        release::Column::Finished,
+        release::Column::Digest,
+    ];
+    let rows: Vec<(String, i64, String, Option<String>, String)> = of_service(key)
+        .select_only()
+        .columns(columns)
+        .order_by_desc(release::Column::Number)
+        .into_tuple()
+        .all(database)
+        .await
+        .map_err(query("read the releases"))?;
+    let row = |(id, number, definition, finished, digest)| {
+        let (environment, service) = (key.environment.to_string(), key.service.to_string());
+        release::Model { id, environment, service, number, definition, finished, failure: None, digest }
+    };
+    with_approvals(database, rows.into_iter().map(row).collect(), ids(of_service(key))).await
 }
 
-/// A service's latest releases, newest first.
-fn latest(key: &ServiceKey) -> Select<release::Entity> {
+fn of_service(key: &ServiceKey) -> Select<release::Entity> {
     release::Entity::find()
         .filter(release::Column::Environment.eq(key.environment.as_str()))
         .filter(release::Column::Service.eq(key.service.as_str()))
-        .order_by_desc(release::Column::Number)
-        .limit(RELEASES_READ)
+}
+
+fn ids(releases: Select<release::Entity>) -> SelectStatement {
+    releases.select_only().column(release::Column::Id).into_query()
+}
+
+/// The approvals of the releases whose ids `among` selects. A list of the ids themselves would be another statement for each number of
+/// them, and the database's connections keep the statements that they know.
+async fn approvals(
+    database: &impl ConnectionTrait,
+    among: SelectStatement,
+) -> Result<HashMap<String, approval::Model>, StoreError> {
+    let rows = approval::Entity::find().filter(approval::Column::Release.in_subquery(among)).all(database);
+    let rows = rows.await.map_err(query("read the approvals"))?;
+    Ok(rows.into_iter().map(|row| (row.release.clone(), row)).collect())
 }
 
 async fn with_approvals(
     database: &impl ConnectionTrait,
     rows: Vec<release::Model>,
+    among: SelectStatement,
 ) -> Result<Vec<StoredRelease>, StoreError> {
-    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-    let approvals = approval::Entity::find()
-        .filter(approval::Column::Release.is_in(ids))
-        .all(database)
-        .await
-        .map_err(query("read the approvals"))?;
-    let mut approvals: std::collections::HashMap<String, approval::Model> =
-        approvals.into_iter().map(|row| (row.release.clone(), row)).collect();
+    let mut approvals = approvals(database, among).await?;
     rows.into_iter()
         .map(|row| {
             let approval = approvals.remove(&row.id);
             understand_release(row, approval)
         })
         .collect()
+}
+
+/// What an engine is told of a service with this target.
+fn desired(service: StoredService, target: Option<StoredRelease>) -> Desired {
+    let (target, approvals) = match target {
+        Some(stored) => (Some(stored.release), stored.approval.into_iter().collect()),
+        None => (None, Vec::new()),
+    };
+    let StoredService { key, version, replicas, withdrawn, .. } = service;
+    Desired { key, version, rollout: RolloutSpec { replicas, target, approvals, withdrawn } }
 }
 
 fn understand_service(row: service::Model) -> Result<StoredService, StoreError> {

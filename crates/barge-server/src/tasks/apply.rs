@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use barge_engine::EngineError;
+use barge_engine::{Desired, EngineError};
 use barge_model::ServiceKey;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::environment::Environments;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// After the first failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -44,7 +44,7 @@ impl Applier {
         let mut everything = true;
         let mut failures = 0;
         loop {
-            everything = everything && !self.miss_everything().await;
+            everything = everything && !self.tell_everything().await;
             let keys = std::mem::take(&mut *self.missed());
             let mut failed = BTreeSet::new();
             for key in keys {
@@ -62,18 +62,21 @@ impl Applier {
         }
     }
 
-    /// Notes every service as not told yet; false when they cannot be read.
-    async fn miss_everything(&self) -> bool {
-        match self.store.services().await {
-            Ok(services) => {
-                self.missed().extend(services.into_iter().map(|service| service.key));
-                true
-            }
+    /// Tells the engines of every service, and notes where that fails; false when the services cannot be read.
+    async fn tell_everything(&self) -> bool {
+        let services = match self.store.desired_of_all().await {
+            Ok(services) => services,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "engines are not told of what they missed");
-                false
+                return false;
+            }
+        };
+        for (key, desired) in services {
+            if !self.tell(&key, desired).await {
+                self.missed().insert(key);
             }
         }
+        true
     }
 
     fn missed(&self) -> std::sync::MutexGuard<'_, BTreeSet<ServiceKey>> {
@@ -81,13 +84,20 @@ impl Applier {
     }
 
     async fn try_apply(&self, key: &ServiceKey) -> bool {
+        match self.store.desired(key).await.transpose() {
+            Some(desired) => self.tell(key, desired).await,
+            None => true,
+        }
+    }
+
+    /// Tells a service's engine the state that was read for it; false when that has to be tried again.
+    async fn tell(&self, key: &ServiceKey, desired: Result<Desired, StoreError>) -> bool {
         let Some(environment) = self.environments.get(&key.environment) else {
             // An environment that is not set up any more: its services stay as they are.
             return true;
         };
-        let desired = match self.store.desired(key).await {
-            Ok(Some(desired)) => desired,
-            Ok(None) => return true,
+        let desired = match desired {
+            Ok(desired) => desired,
             Err(error) => {
                 tracing::error!(%key, error = &error as &dyn std::error::Error, "the desired state cannot be read");
                 return false;

@@ -1,7 +1,9 @@
-//! Work beside the requests: telling engines what they missed, and storing how releases ended.
+//! Work beside the requests: telling engines what they missed, storing how releases ended, and forgetting what is too old.
 
 mod apply;
+mod forget;
 mod outcomes;
 
 pub(crate) use apply::Applier;
+pub(crate) use forget::Forgetting;
 pub(crate) use outcomes::{Outcomes, explain};

@@ -1,6 +1,7 @@
 //! Stores how releases ended, and what was seen of a failed one before its instance is gone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use barge_api::FailureView;
@@ -38,7 +39,7 @@ impl Outcomes {
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let mut watches = JoinSet::new();
         for environment in self.environments {
-            let watch = Watch { store: self.store.clone(), environment, settled: None };
+            let watch = Watch { store: self.store.clone(), environment, seen: HashMap::new() };
             watches.spawn(watch.run(shutdown.clone()));
         }
         while watches.join_next().await.is_some() {}
@@ -48,8 +49,17 @@ impl Outcomes {
 struct Watch {
     store: Store,
     environment: Environment,
-    /// Releases whose end the engine still tells and the store has; nothing before the first look.
-    settled: Option<HashSet<ReleaseId>>,
+    /// What the engine tells of each service, and what of that the store has.
+    seen: HashMap<ServiceKey, Seen>,
+}
+
+/// A service as it was seen last.
+#[derive(Default)]
+struct Seen {
+    /// The report, once everything in it is stored: as long as it is the same one, there is nothing to look at.
+    report: Option<Arc<ServiceReport>>,
+    /// Releases whose end the engine still tells and the store has.
+    settled: HashSet<ReleaseId>,
 }
 
 impl Watch {
@@ -66,7 +76,8 @@ impl Watch {
         }
     }
 
-    /// Stores what is new; false when something could not be read or stored.
+    /// Stores what is new; false when something could not be read or stored. An engine says that something has changed, and not what;
+    /// so this looks at all services, and into those alone whose report is another one.
     async fn look(&mut self) -> bool {
         let mut reports = match self.environment.engine.reports().await {
             Ok(reports) => reports,
@@ -77,39 +88,61 @@ impl Watch {
         };
         // Several environments may share an engine.
         reports.retain(|report| report.key.environment == self.environment.name);
-        let Some(settled) = self.settled(&reports).await else { return false };
-        let mut complete = true;
-        let mut told = HashSet::new();
-        for report in &reports {
-            for finished in &report.status.finished {
-                if settled.contains(&finished.release) || self.store_end(report, finished).await {
-                    told.insert(finished.release.clone());
-                } else {
-                    complete = false;
-                }
-            }
+        if !self.meet(&reports).await {
+            return false;
         }
-        // What the engine does not tell any more need not be remembered.
-        self.settled = Some(told);
+        let mut complete = true;
+        for report in &reports {
+            complete &= self.look_into(report).await;
+        }
+        if self.seen.len() > reports.len() {
+            // What the engine does not tell any more need not be remembered.
+            let told: HashSet<&ServiceKey> = reports.iter().map(|report| &report.key).collect();
+            self.seen.retain(|key, _| told.contains(key));
+        }
         complete
     }
 
-    /// Whose end is stored already. After a start, an engine tells the ends of many releases that nobody has to look at again.
-    async fn settled(&mut self, reports: &[ServiceReport]) -> Option<HashSet<ReleaseId>> {
-        if let Some(settled) = self.settled.take() {
-            return Some(settled);
+    /// Finds out of services that are new to this watch whose end is stored already. After a start, an engine tells the ends of many
+    /// releases that nobody has to look at again.
+    async fn meet(&mut self, reports: &[Arc<ServiceReport>]) -> bool {
+        let strangers: Vec<_> = reports.iter().filter(|report| !self.seen.contains_key(&report.key)).collect();
+        if strangers.is_empty() {
+            return true;
         }
-        match self.store.open_releases().await {
-            Ok(open) => {
-                let told = reports.iter().flat_map(|report| &report.status.finished);
-                let settled = told.filter(|finished| !open.contains(finished.release.as_str()));
-                Some(settled.map(|finished| finished.release.clone()).collect())
-            }
+        let open = match self.store.open_releases().await {
+            Ok(open) => open,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the ends of releases are not stored");
-                None
+                return false;
+            }
+        };
+        for report in strangers {
+            let told = report.status.finished.iter().map(|finished| &finished.release);
+            let settled = told.filter(|release| !open.contains(release.as_str())).cloned().collect();
+            self.seen.insert(report.key.clone(), Seen { report: None, settled });
+        }
+        true
+    }
+
+    async fn look_into(&mut self, report: &Arc<ServiceReport>) -> bool {
+        let known = self.seen.get(&report.key).and_then(|seen| seen.report.as_ref());
+        if known.is_some_and(|known| Arc::ptr_eq(known, report)) {
+            return true;
+        }
+        let before = self.seen.remove(&report.key).unwrap_or_default().settled;
+        let mut complete = true;
+        let mut settled = HashSet::new();
+        for finished in &report.status.finished {
+            if before.contains(&finished.release) || self.store_end(report, finished).await {
+                settled.insert(finished.release.clone());
+            } else {
+                complete = false;
             }
         }
+        let seen = Seen { report: complete.then(|| Arc::clone(report)), settled };
+        self.seen.insert(report.key.clone(), seen);
+        complete
     }
 
     async fn store_end(&self, report: &ServiceReport, finished: &Finished) -> bool {

@@ -4,12 +4,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use barge_server::{Server, StoreError};
+use barge_testkit::FakeEngine;
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{FakeEngine, Harness, SERVICE, eventually};
+use crate::support::{Harness, SERVICE, eventually};
 
 async fn connect(directory: &Path) -> DatabaseConnection {
     sea_orm::Database::connect(format!("sqlite://{}/server.sqlite?mode=rwc", directory.display())).await.unwrap()
@@ -23,16 +24,28 @@ async fn refused(directory: &Path) -> String {
     barge_runtime::chain(&open(directory).await.map(|_| ()).unwrap_err())
 }
 
+/// A server over a database of the first version, after `change` to it.
+async fn of_the_first_version(change: &str) -> Harness {
+    let directory = tempfile::tempdir().unwrap();
+    let connection = connect(directory.path()).await;
+    let database = format!("{}{change}", include_str!("data/first.sql"));
+    connection.execute_unprepared(&database).await.unwrap();
+    connection.close().await.unwrap();
+    let admin = Some("barge_of_the_first_version".to_owned());
+    Harness::open(directory, FakeEngine::new(), &["test", "product"], admin).await
+}
+
+/// The images that releases in the database of a server name.
+async fn images(harness: &Harness) -> Result<usize, StoreError> {
+    let shutdown = CancellationToken::new();
+    let second = Harness::server(harness.directory.path(), &harness.engine, &["test"], &shutdown).await?;
+    Ok(second.digests_reader().read().await?.len())
+}
+
 #[tokio::test]
 async fn a_database_of_the_first_version_opens_again_with_everything() {
-    let harness = Harness::start().await;
-    let (directory, engine, _) = harness.stop().await;
-    std::fs::remove_file(directory.path().join("server.sqlite")).unwrap();
-    let connection = connect(directory.path()).await;
-    connection.execute_unprepared(include_str!("data/first.sql")).await.unwrap();
-    connection.close().await.unwrap();
-    let harness =
-        Harness::open(directory, engine, &["test", "product"], Some("barge_of_the_first_version".to_owned())).await;
+    let harness = of_the_first_version("").await;
+    assert_eq!(images(&harness).await.unwrap(), 3, "their images are needed");
 
     let list = harness.get(&format!("{SERVICE}/releases")).await.json;
     let told: Vec<String> = list["releases"]
@@ -60,6 +73,13 @@ async fn a_database_of_the_first_version_opens_again_with_everything() {
     let viewer = harness.token(json!({ "name": "viewer", "role": "viewer" })).await;
     let seen = harness.call("GET", &failed, &viewer, &[], None).await.json;
     assert_eq!(seen["failure"]["log"], json!([]), "what applications write is not for everybody who may look");
+}
+
+#[tokio::test]
+async fn a_release_that_cannot_be_understood_keeps_no_server_from_its_work_and_no_image_from_being_kept() {
+    let harness = of_the_first_version("UPDATE release SET definition = '{' WHERE number = 1").await;
+    assert_eq!(harness.status().await["replicas"], 3);
+    assert!(matches!(images(&harness).await, Err(StoreError::Damaged { .. })));
 }
 
 #[tokio::test]

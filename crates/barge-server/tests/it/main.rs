@@ -12,6 +12,7 @@ mod outcomes;
 mod problems;
 mod releases;
 mod repetition;
+mod retention;
 mod streams;
 mod support;
 mod together;

@@ -143,8 +143,8 @@ async fn a_release_of_long_ago_is_still_shown() {
     let file = harness.directory.path().join("server.sqlite");
     let connection = sea_orm::Database::connect(format!("sqlite://{}", file.display())).await.unwrap();
     let copies = "WITH RECURSIVE copies(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM copies WHERE n < 600)
-        INSERT INTO release SELECT substr(id, 1, 20) || printf('%06d', n), environment, service, n, definition, NULL, NULL
-        FROM release, copies";
+        INSERT INTO release SELECT substr(id, 1, 20) || printf('%06d', n), environment, service, n, definition,
+        NULL, NULL, digest FROM release, copies";
     sea_orm::ConnectionTrait::execute_unprepared(&connection, copies).await.unwrap();
     let list = harness.get(&format!("{SERVICE}/releases")).await.json;
     assert_eq!(list["releases"].as_array().unwrap().len(), 500);
@@ -167,7 +167,7 @@ async fn what_has_served_can_be_gone_back_to_however_many_releases_came_to_nothi
     .await;
     let copies = "WITH RECURSIVE copies(n) AS (SELECT 3 UNION ALL SELECT n + 1 FROM copies WHERE n < 600)
         INSERT INTO release SELECT substr(id, 1, 20) || printf('%06d', n), environment, service, n, definition,
-        '{\"release\":\"' || id || '\",\"outcome\":\"superseded\",\"at\":1}', NULL
+        '{\"release\":\"' || id || '\",\"outcome\":\"superseded\",\"at\":1}', NULL, digest
         FROM release, copies WHERE number = 2";
     sea_orm::ConnectionTrait::execute_unprepared(&connection, copies).await.unwrap();
     let answer = harness.post(&format!("{SERVICE}/rollback"), &json!({})).await;

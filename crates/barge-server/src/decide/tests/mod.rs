@@ -2,6 +2,7 @@
 
 mod approvals;
 mod going_back;
+mod kept;
 mod numbers;
 mod releases;
 mod world;
@@ -12,7 +13,8 @@ use world::World;
 ///
 /// `release A [replicas=N] [memory=SIZE] [auto] [supersede]`, `approve N [digest=A]`, `abort N`, `rollback [to N]`, `restart`, `scale N`;
 /// `@V` before a request stands for If-Match. `start` lets the engine take one step, `settle` as many as there are; `break` makes every
-/// instance fail that starts from now on, `forget` makes the engine lose everything. `look` describes what runs.
+/// instance fail that starts from now on, `forget` makes the engine lose everything. `look` describes what runs, `kept` names the
+/// releases that are stored.
 #[track_caller]
 fn story(lines: &str) {
     let mut world = World::default();

@@ -10,6 +10,7 @@ use barge_model::rollout::{
 use barge_model::{Digest, EnvironmentName, InstanceId, Millis, ReleaseId, ServiceKey, ServiceName, Timestamp};
 
 use crate::decide::{Change, Refusal, Request, Situation, Told, decide};
+use crate::retention::Retention;
 use crate::store::{StoredRelease, StoredService};
 
 /// The stored records of one service, and its engine.
@@ -18,6 +19,7 @@ pub(super) struct World {
     service: Option<StoredService>,
     /// Newest first.
     releases: Vec<StoredRelease>,
+    retention: Retention,
     status: RolloutStatus,
     observed: Observed,
     /// What the engine was told last, where the database does not know.
@@ -35,6 +37,7 @@ impl Default for World {
             key: ServiceKey::new(environment, ServiceName::new("greeter").unwrap()),
             service: None,
             releases: Vec::new(),
+            retention: Retention::default(),
             status: RolloutStatus::default(),
             observed: Observed::default(),
             engine_told: None,
@@ -65,6 +68,16 @@ impl World {
                 self.engine_told = Some(Told { version: numbers[0].into(), replicas: numbers[1] });
             }
             "look" => return self.look(),
+            "keep" => {
+                let count =
+                    |name: &str| words.iter().find_map(|word| word.strip_prefix(name)).unwrap().parse().unwrap();
+                self.retention =
+                    Retention { releases: count("latest="), served: count("served="), ..Retention::default() };
+            }
+            "kept" => {
+                let numbers: Vec<String> = self.releases.iter().map(|stored| stored.number.to_string()).collect();
+                return numbers.join(" ");
+            }
             _ => return self.ask(self.request(&words), if_match),
         }
         String::new()
@@ -109,6 +122,7 @@ impl World {
             key: &self.key,
             service: self.service.clone(),
             releases: self.releases.clone(),
+            retention: self.retention,
             status: &self.status,
             told: self.engine_told,
             actor: "ann",
@@ -135,6 +149,7 @@ impl World {
 
     fn write(&mut self, change: Change) -> String {
         self.service = Some(change.service);
+        self.releases.retain(|stored| !change.forgotten.contains(&stored.release.id));
         if let Some((release, number)) = change.release {
             self.releases.insert(0, StoredRelease { release, number, approval: None, finished: None, failure: None });
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use barge_model::EnvironmentName;
-use barge_server::{Environment, Server, ServerConfig, StoreError};
+use barge_server::{Environment, Retention, Server, ServerConfig, StoreError};
+use barge_testkit::FakeEngine;
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{FakeEngine, schema};
+use super::schema;
 
 /// The path of the service that most tests are about.
 pub(crate) const SERVICE: &str = "/api/v1/environments/test/services/greeter";
@@ -102,7 +103,10 @@ impl Harness {
         shutdown: &CancellationToken,
     ) -> Result<Server, StoreError> {
         let environments = environments.iter().map(|name| environment(name, engine)).collect();
-        Server::open(ServerConfig { database: directory.join("server.sqlite"), environments }, shutdown.clone()).await
+        // A sample of a database grows older than any audit that somebody keeps.
+        let retention = Retention { audit_days: 50 * 365, ..Retention::default() };
+        let config = ServerConfig { database: directory.join("server.sqlite"), environments, retention };
+        Server::open(config, shutdown.clone()).await
     }
 
     /// Stops the server, as a restart does.
