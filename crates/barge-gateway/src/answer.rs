@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use slab::Slab;
 use tokio::time::Instant;
 
-use crate::body::{BodyError, Moved, lock};
+use crate::body::{BodyError, Resumable, lock};
 use crate::connection::Connection;
 use crate::pool::Pool;
 use crate::table::InFlight;
@@ -87,20 +87,26 @@ pub(crate) struct Counted {
 /// The part of an answer that has not passed yet.
 struct Passing {
     /// Gone once it has passed, broken off, or stood still.
-    rest: Option<(Coming, InFlight)>,
-    /// When a piece of it, or of its request, last went on its way. Where pieces of either do, nothing stands still.
-    moved: Moved,
+    rest: Option<Rest>,
     /// Why the rest will not come, until that is told.
     stalled: Option<BodyError>,
     /// Whom to tell.
     waiting: Option<Waker>,
 }
 
+/// What holds an instance.
+struct Rest {
+    coming: Coming,
+    /// Where pieces of the request go on their way, its answer does not stand still either.
+    request: Resumable,
+    _in_flight: InFlight,
+}
+
 impl Counted {
-    /// An answer to the request whose pieces `moved` notes.
-    pub(crate) fn new(body: Coming, in_flight: InFlight, moved: Moved, stalls: &Arc<Stalls>) -> Self {
-        moved.note();
-        let passing = Passing { rest: Some((body, in_flight)), moved, stalled: None, waiting: None };
+    pub(crate) fn new(coming: Coming, in_flight: InFlight, request: Resumable, stalls: &Arc<Stalls>) -> Self {
+        request.note_moved();
+        let rest = Rest { coming, request, _in_flight: in_flight };
+        let passing = Passing { rest: Some(rest), stalled: None, waiting: None };
         Self { passing: Arc::new(Mutex::new(passing)), stalls: Arc::clone(stalls), watched: None }
     }
 }
@@ -124,23 +130,22 @@ impl Body for Counted {
 
     fn is_end_stream(&self) -> bool {
         let passing = lock(&self.passing);
-        passing.rest.as_ref().map_or(passing.stalled.is_none(), |(coming, _)| coming.body.is_end_stream())
+        passing.rest.as_ref().map_or(passing.stalled.is_none(), |rest| rest.coming.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        lock(&self.passing).rest.as_ref().map_or_else(SizeHint::default, |(coming, _)| coming.body.size_hint())
+        lock(&self.passing).rest.as_ref().map_or_else(SizeHint::default, |rest| rest.coming.body.size_hint())
     }
 }
 
 impl Passing {
     fn poll(&mut self, context: &mut Context<'_>) -> Polled<BodyError> {
-        let Some((coming, _)) = &mut self.rest else { return Poll::Ready(self.stalled.take().map(Err)) };
-        let polled = coming.poll(context);
-        if coming.over {
+        let Some(rest) = &mut self.rest else { return Poll::Ready(self.stalled.take().map(Err)) };
+        let polled = rest.coming.poll(context);
+        if rest.coming.over {
             self.rest = None;
-        }
-        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
-            self.moved.note();
+        } else if polled.is_ready() {
+            rest.request.note_moved();
         }
         self.waiting = polled.is_pending().then(|| context.waker().clone());
         polled.map_err(BodyError::Broke)
@@ -148,11 +153,8 @@ impl Passing {
 
     /// Lets go of the rest, and of the instance with it, if it has stood still for as long as the limit. The result is to be dropped where
     /// nobody waits for it.
-    fn give_up(&mut self, now: Instant, limit: Duration) -> Option<(Coming, InFlight)> {
-        if now.saturating_duration_since(self.moved.at()) < limit {
-            return None;
-        }
-        let rest = self.rest.take()?;
+    fn give_up(&mut self, now: Instant, limit: Duration) -> Option<Rest> {
+        let rest = self.rest.take_if(|rest| now.saturating_duration_since(rest.request.moved_at()) >= limit)?;
         self.stalled = Some(BodyError::Stalled(limit));
         if let Some(waiting) = self.waiting.take() {
             waiting.wake();

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio::time::Instant;
+
+use crate::answer::Counted;
 
 /// Why an answer does not arrive in full.
 #[derive(Debug, thiserror::Error)]
@@ -20,49 +22,32 @@ pub(crate) enum BodyError {
     Stalled(Duration),
 }
 
-/// What the gateway answers with.
-pub(crate) type Answer = UnsyncBoxBody<Bytes, BodyError>;
+/// What the gateway answers with: something of its own, or what an instance says.
+pub(crate) type Answer = Either<Full<Bytes>, Counted>;
 
 /// A body of the gateway's own.
 pub(crate) fn text(text: String) -> Answer {
-    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
-}
-
-/// When a piece of a request or of its answer last went on its way.
-#[derive(Debug, Clone)]
-pub(crate) struct Moved(Arc<Mutex<Instant>>);
-
-impl Moved {
-    fn now() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
-    }
-
-    pub(crate) fn note(&self) {
-        *lock(&self.0) = Instant::now();
-    }
-
-    pub(crate) fn at(&self) -> Instant {
-        *lock(&self.0)
-    }
+    Either::Left(Full::new(Bytes::from(text)))
 }
 
 /// A request's body that can be given to a second instance as long as the first has not read from it.
 #[derive(Clone)]
 pub(crate) struct Resumable {
     inner: Arc<Mutex<Inner>>,
-    moved: Moved,
 }
 
 struct Inner {
     body: Incoming,
     touched: bool,
     broken: bool,
+    /// When a piece of the request or of its answer last went on its way.
+    moved: Instant,
 }
 
 impl Resumable {
     pub(crate) fn new(body: Incoming) -> Self {
-        let inner = Inner { body, touched: false, broken: false };
-        Self { inner: Arc::new(Mutex::new(inner)), moved: Moved::now() }
+        let inner = Inner { body, touched: false, broken: false, moved: Instant::now() };
+        Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// Whether nothing of it has been read. A body that was read to its end is gone, however empty it looks now.
@@ -75,14 +60,14 @@ impl Resumable {
         lock(&self.inner).broken
     }
 
-    /// When the client last sent a piece of it.
+    /// When a piece of it, or of its answer, last went on its way.
     pub(crate) fn moved_at(&self) -> Instant {
-        self.moved.at()
+        lock(&self.inner).moved
     }
 
-    /// Notes when pieces of it go on their way.
-    pub(crate) fn moved(&self) -> Moved {
-        self.moved.clone()
+    /// Notes that a piece of its answer goes on its way.
+    pub(crate) fn note_moved(&self) {
+        lock(&self.inner).moved = Instant::now();
     }
 }
 
@@ -96,7 +81,7 @@ impl Body for Resumable {
         if let Poll::Ready(Some(frame)) = &polled {
             inner.touched = true;
             inner.broken = frame.is_err();
-            self.moved.note();
+            inner.moved = Instant::now();
         }
         polled
     }

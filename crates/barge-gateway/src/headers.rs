@@ -23,6 +23,24 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 /// What everybody on the way has to know of a message, whatever its Connection header names: where it goes, and where it ends.
 const END_TO_END: [HeaderName; 2] = [header::HOST, header::CONTENT_LENGTH];
 
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Who asks, as instances are told.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    address: HeaderValue,
+}
+
+impl Client {
+    pub(crate) fn at(peer: SocketAddr) -> Self {
+        // An address is made of what a header may hold.
+        let address = HeaderValue::from_str(&peer.ip().to_string()).unwrap_or(HeaderValue::from_static("unknown"));
+        Self { address }
+    }
+}
+
 /// Why a request is not passed on, whoever it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
@@ -108,7 +126,7 @@ fn is_http(protocol: &str) -> bool {
 }
 
 /// Makes the head that an instance gets of the head that a client sent.
-pub(crate) fn prepare(parts: &mut Parts, peer: SocketAddr, has_body: bool, upgrade: Option<&HeaderValue>) {
+pub(crate) fn prepare(parts: &mut Parts, client: &Client, has_body: bool, upgrade: Option<&HeaderValue>) {
     // Where the request's target names a host, Host has to be ignored (RFC 9112, 3.2.2).
     let authority = parts.uri.authority().and_then(|authority| authority.as_str().rsplit('@').next());
     let authority = authority.and_then(|authority| HeaderValue::from_str(authority).ok());
@@ -119,12 +137,10 @@ pub(crate) fn prepare(parts: &mut Parts, peer: SocketAddr, has_body: bool, upgra
     strip_lookalikes(&mut parts.headers);
     if let Some(host) = host {
         parts.headers.insert(header::HOST, host.clone());
-        parts.headers.insert("x-forwarded-host", host);
+        parts.headers.insert(FORWARDED_HOST, host);
     }
-    if let Ok(value) = HeaderValue::from_str(&peer.ip().to_string()) {
-        parts.headers.insert("x-forwarded-for", value);
-    }
-    parts.headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
+    parts.headers.insert(FORWARDED_FOR, client.address.clone());
+    parts.headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     if has_body && !parts.headers.contains_key(header::CONTENT_LENGTH) {
         // Said aloud, because hyper takes a GET of unknown length for one without a body.
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -151,13 +167,17 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Takes away every spelling in which frameworks look for the client's address, or for a body's end; some take `_` for `-`.
 fn strip_lookalikes(headers: &mut HeaderMap) {
-    let lookalike = |name: &HeaderName| {
-        let plain = name.as_str().replace('_', "-");
-        let framing = plain != name.as_str() && (plain == "content-length" || plain == "transfer-encoding");
-        framing || plain == "forwarded" || plain == "x-real-ip" || plain.starts_with("x-forwarded-")
-    };
-    let names: Vec<HeaderName> = headers.keys().filter(|name| lookalike(name)).cloned().collect();
+    // Seldom is there any, so that nothing is copied to find out.
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_lookalike(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
     }
+}
+
+fn is_lookalike(name: &str) -> bool {
+    let plain = || name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+    let is = |other: &str| plain().eq(other.bytes());
+    let begins = |other: &str| name.len() >= other.len() && plain().take(other.len()).eq(other.bytes());
+    let framing = name.contains('_') && (is("content-length") || is("transfer-encoding"));
+    framing || is("forwarded") || is("x-real-ip") || begins("x-forwarded-")
 }

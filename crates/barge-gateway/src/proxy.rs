@@ -1,6 +1,5 @@
 //! Passes one request on: picks an instance, asks it, tries another one where that is safe, and carries upgrades.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,6 @@ use barge_model::InstanceId;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -17,9 +15,9 @@ use tokio::time::MissedTickBehavior;
 
 use crate::answer::{Coming, Counted, Stalls};
 use crate::background::Background;
-use crate::body::{self, Answer, Moved, Resumable};
+use crate::body::{self, Answer, Resumable};
 use crate::connection::CONNECT_LIMIT;
-use crate::headers;
+use crate::headers::{self, Client};
 use crate::route::{self, HEADER_INSTANCE, Route};
 use crate::server::GatewayConfig;
 use crate::table::{InFlight, NoInstance, Picked, Table};
@@ -64,8 +62,8 @@ impl Proxy {
         }
     }
 
-    /// Answers one request of a client at `peer`.
-    pub(crate) async fn handle(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
+    /// Answers one request of a client.
+    pub(crate) async fn handle(&self, mut request: Request<Incoming>, client: Client) -> Response<Answer> {
         if let Err(refused) = headers::check(&request) {
             return refuse(&refused.to_string());
         }
@@ -82,7 +80,7 @@ impl Proxy {
             None => None,
         };
         let (mut parts, body) = request.into_parts();
-        headers::prepare(&mut parts, peer, !body.is_end_stream(), upgrade.as_ref());
+        headers::prepare(&mut parts, &client, !body.is_end_stream(), upgrade.as_ref());
         let body = Resumable::new(body);
         let mut tried = Tried::default();
         let start = Instant::now();
@@ -92,7 +90,7 @@ impl Proxy {
                 Err(reason) => return no_instance(&route, reason, &tried.last),
             };
             match self.upstream.send(&parts, &body, &picked, tried.broke.is_some()).await {
-                Ok(response) => return self.pass_back(response, picked, client_side, body.moved()),
+                Ok(response) => return self.pass_back(response, picked, client_side, body.clone()),
                 Err(Failure::Untold(text)) => {
                     picked.refused();
                     tried.untold.push(picked.uid);
@@ -125,15 +123,13 @@ impl Proxy {
         mut response: Response<Coming>,
         picked: Picked,
         client_side: Option<Upgrade>,
-        moved: Moved,
+        request: Resumable,
     ) -> Response<Answer> {
         let protocol = headers::changed_protocol(response.headers());
         headers::strip_hop_by_hop(response.headers_mut());
-        if let Ok(instance) = HeaderValue::from_str(picked.uid.as_str()) {
-            response.headers_mut().insert(HEADER_INSTANCE, instance);
-        }
+        response.headers_mut().insert(HEADER_INSTANCE, picked.name.clone());
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return response.map(|body| Counted::new(body, picked.in_flight, moved, &self.stalls).boxed_unsync());
+            return response.map(|body| Counted::new(body, picked.in_flight, request, &self.stalls)).map(Answer::Right);
         }
         let (Some(client_side), Some(protocol)) = (client_side, protocol) else {
             return problem(StatusCode::BAD_GATEWAY, "the instance changed the protocol without being asked");

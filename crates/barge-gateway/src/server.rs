@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection;
+use crate::headers::Client;
 use crate::proxy::Proxy;
 use crate::table::Table;
 
@@ -68,10 +69,10 @@ impl Gateway {
         let proxy = Proxy::new(self.table, &self.config);
         let limits = Limits { header: self.config.header_limit, connections: self.config.max_connections };
         let service = |peer| {
-            let proxy = proxy.clone();
+            let (proxy, client) = (proxy.clone(), Client::at(peer));
             service_fn(move |request| {
-                let proxy = proxy.clone();
-                async move { Ok::<_, std::convert::Infallible>(proxy.handle(request, peer).await) }
+                let (proxy, client) = (proxy.clone(), client.clone());
+                async move { Ok::<_, std::convert::Infallible>(proxy.handle(request, client).await) }
             })
         };
         let every = (self.config.stall_limit / 16).clamp(Duration::from_millis(10), Duration::from_secs(1));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 /// What a registration says the instance is; the protocol's `state`.
 pub use barge_model::registration::Intent as PutState;
 use barge_model::{InstanceId, ServiceKey};
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -81,6 +82,8 @@ pub struct Traffic {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) uid: InstanceId,
+    /// The id as answers carry it.
+    name: HeaderValue,
     pub(crate) put: Put,
     pub(crate) counters: Arc<Counters>,
     /// When the registration became what it is.
@@ -146,6 +149,7 @@ struct Service {
 #[derive(Debug)]
 pub(crate) struct Picked {
     pub(crate) uid: InstanceId,
+    pub(crate) name: HeaderValue,
     pub(crate) address: SocketAddr,
     pub(crate) in_flight: InFlight,
 }
@@ -196,8 +200,8 @@ impl Table {
         let stored = snapshot::read(&snapshot)?;
         let mut services = Services::new();
         for (key, listed) in stored.instances {
-            let entry = Entry { uid: listed.uid.clone(), put: listed.put, counters: Counters::new(), since: now_ms() };
-            services.entry(key).or_default().entries.insert(listed.uid, entry);
+            let uid = listed.uid.clone();
+            services.entry(key).or_default().entries.insert(uid, Entry::new(listed, Counters::new(), now_ms()));
         }
         Ok(Self {
             services: RwLock::new(services),
@@ -237,8 +241,7 @@ impl Table {
         };
         // Stored before it is in force: what a restarted gateway would not know is never acknowledged.
         self.write(revision, key, &listed, now)?;
-        let entry =
-            Entry { uid: listed.uid, put: listed.put, counters: counters.unwrap_or_else(Counters::new), since: now };
+        let entry = Entry::new(listed, counters.unwrap_or_else(Counters::new), now);
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
         services.entry(key.clone()).or_default().entries.insert(uid.clone(), entry);
         for service in services.values_mut() {
@@ -321,6 +324,12 @@ impl Table {
 }
 
 impl Entry {
+    fn new(listed: Listed, counters: Arc<Counters>, since: u64) -> Self {
+        // An id is made of letters and digits.
+        let name = HeaderValue::from_str(listed.uid.as_str()).unwrap_or(HeaderValue::from_static("unknown"));
+        Self { uid: listed.uid, name, put: listed.put, counters, since }
+    }
+
     fn listed(&self) -> Listed {
         Listed { uid: self.uid.clone(), put: self.put.clone() }
     }
@@ -335,7 +344,8 @@ impl Service {
             if turn < weight(entry) {
                 // Counted under the table's lock: a terminal registration waits for it, and the zero-traffic check then sees it.
                 let in_flight = InFlight::begin(&entry.counters);
-                return Some(Picked { uid: entry.uid.clone(), address: entry.put.address, in_flight });
+                let (uid, name) = (entry.uid.clone(), entry.name.clone());
+                return Some(Picked { uid, name, address: entry.put.address, in_flight });
             }
             turn -= weight(entry);
         }

@@ -102,7 +102,7 @@ impl Upstream {
                 asked => return Ok(self.coming(asked?, connection)),
             }
         }
-        let mut connection = Box::new(Connection::open(address).await?);
+        let mut connection = Box::pin(Connection::open(address)).await.map(Box::new)?;
         Ok(self.coming(connection.ask(request()).await?, connection))
     }
 
