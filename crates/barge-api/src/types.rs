@@ -58,7 +58,8 @@ pub struct AbortRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "to": "01JDF3Y6Z8Q2W4R5T6Y7V8N9M0", "reason": "too slow" }))]
 pub struct RollbackRequest {
-    /// To which one; without it, to the stable one while a release is on its way, else to the one that was stable before. A rollback on its way goes on.
+    /// To which one; without it, to the stable one while a release is on its way, else to the one that was stable before. A rollback that
+    /// is on its way goes on, unless `to` names another one.
     #[serde(default)]
     pub to: Option<ReleaseId>,
     /// Why.

@@ -60,7 +60,8 @@ impl Coming {
                 self.over = true;
             }
             Poll::Ready(None) => self.end(),
-            Poll::Ready(Some(Ok(_))) if self.body.is_end_stream() => self.end(),
+            // Nothing follows upon trailers (RFC 9112, 7.1.2), and nobody asks for more.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() || self.body.is_end_stream() => self.end(),
             Poll::Pending | Poll::Ready(Some(Ok(_))) => {}
         }
         polled

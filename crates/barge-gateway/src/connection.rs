@@ -92,8 +92,8 @@ impl Connection {
         .await
     }
 
-    /// Sends a request that somebody else has to bring on, because it has a body or changes the protocol: the result are the answer and
-    /// the one who does.
+    /// Sends the one request that goes over this connection, and hands over who brings it on: the result are the answer and the one who
+    /// does.
     pub(crate) fn hand_over(
         mut self,
         request: Request<Resumable>,

@@ -2,8 +2,9 @@
 //!
 //! There are two ways to an instance. Requests that may be repeated share connections that are kept open ([`Pool`]), and whoever waits
 //! for the answer brings it on himself. All others get a connection of their own, which goes on by itself: a body may have to be taken
-//! to an instance while its answer waits for a slow client. Not to share it has a reason as well: an instance may close an idle connection in the moment in which a request is written to it, and nobody can tell
-//! then whether it has acted on it. For a GET that costs a second try; a POST would be lost.
+//! to an instance while its answer waits for a slow client. Not to share it has a reason as well: an instance may close an idle
+//! connection in the moment in which a request is written to it, and nobody can tell then whether it has acted on it. For a GET that
+//! costs a second try; a POST would be lost.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -177,7 +177,7 @@ impl<T: RegistrationTarget> Registrar<T> {
         }
     }
 
-    /// Entries of instances that the engine does not list any more. A few may vanish; many at once are an error elsewhere, or one of
+    /// Entries of instances that the engine does not list any more. A few of many may vanish; most of a service at once are an error elsewhere, or one of
     /// somebody who has removed the engine's files, and each of those has to be proven (R4).
     fn forget_the_gone(&mut self, list: &WantedList) {
         let present: BTreeSet<&InstanceId> = list.values().flatten().map(|wanted| &wanted.id).collect();
@@ -202,13 +202,16 @@ impl<T: RegistrationTarget> Registrar<T> {
         }
     }
 
-    /// Those of the `unasked` that are more than half of what their service has, were it a single one, or of what all have together.
+    /// Those of the `unasked` that are more than half of what is left of their service, even where that is one alone, or of what is left
+    /// of all services together. Those that were asked to end are left of nothing.
     fn too_many(&self, unasked: &BTreeSet<InstanceId>) -> BTreeSet<InstanceId> {
-        if unasked.len() * 2 > self.entries.len() {
+        let left = |entry: &Entry| entry.registration.intent != Some(Intent::Terminal);
+        let all: Vec<_> = self.entries.iter().filter(|(_, entry)| left(entry)).collect();
+        if unasked.len() * 2 > all.len() {
             return unasked.clone();
         }
         let mut services: BTreeMap<&ServiceKey, (usize, Vec<&InstanceId>)> = BTreeMap::new();
-        for (id, entry) in &self.entries {
+        for (id, entry) in all {
             let (all, missing) = services.entry(&entry.key).or_default();
             *all += 1;
             missing.extend(unasked.get(id));

@@ -1,5 +1,6 @@
 //! `barge status`: how a service stands.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use barge_api::{ReleaseView, ServiceStatus};
@@ -48,7 +49,8 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
 
 /// Shows every change; a server that restarts is waited for.
 async fn watch(target: &Target, terminal: &Terminal) -> Result<(), Failure> {
-    let mut screen = Screen { target, terminal, releases: Vec::new(), last: None, line: String::new() };
+    let mut screen =
+        Screen { target, terminal, asked: BTreeSet::new(), releases: Vec::new(), last: None, line: String::new() };
     let mut away = 0;
     loop {
         let error = match target.client().watch_status(&target.environment, &target.service).await {
@@ -81,6 +83,8 @@ async fn watch(target: &Target, terminal: &Terminal) -> Result<(), Failure> {
 struct Screen<'a> {
     target: &'a Target,
     terminal: &'a Terminal,
+    /// The releases that were asked for; some may be forgotten.
+    asked: BTreeSet<ReleaseId>,
     releases: Vec<ReleaseView>,
     last: Option<ServiceStatus>,
     line: String,
@@ -99,9 +103,10 @@ impl Screen<'_> {
             }
             return Ok(());
         }
-        let known = |id: &ReleaseId| self.releases.iter().any(|view| view.id == *id);
-        if !page::named(&status).iter().all(known) {
+        let named = page::named(&status);
+        if self.asked != named {
             self.releases = self.target.releases_of(&status).await?;
+            self.asked = named;
         }
         self.last = Some(status);
         self.draw()

@@ -39,22 +39,22 @@ impl Situation<'_> {
         let id = match self.status.set(Role::Stable) {
             Some(set) => &set.release.id,
             // An engine that has lost everything: what was promoted last.
-            None => return self.promoted_by_time().next(),
+            None => return self.promoted().next(),
         };
         self.releases.iter().find(|stored| stored.release.id == *id)
     }
 
     /// The release that served before `stable`; what runs the same does not count.
     pub(super) fn stable_before(&self, stable: &StoredRelease) -> Option<&StoredRelease> {
-        self.promoted_by_time()
+        self.promoted()
             .skip_while(|stored| stored.release.id != stable.release.id)
             .find(|stored| !same_definition(&stored.release, &stable.release))
     }
 
-    /// Releases that have served, the latest first.
-    pub(super) fn promoted_by_time(&self) -> impl Iterator<Item = &StoredRelease> {
+    /// Releases that have served, the latest first: none overtakes another (I4), whatever the clock said.
+    pub(super) fn promoted(&self) -> impl Iterator<Item = &StoredRelease> {
         let mut list: Vec<&StoredRelease> = self.releases.iter().filter(|stored| promoted(stored)).collect();
-        list.sort_by_key(|stored| std::cmp::Reverse((stored.finished.as_ref().map(|f| f.at), stored.number)));
+        list.sort_by_key(|stored| std::cmp::Reverse(stored.number));
         list.into_iter()
     }
 

@@ -38,7 +38,7 @@ impl Situation<'_> {
     fn served(&self) -> Vec<&StoredRelease> {
         let at_most = limit(self.retention.served).max(2);
         let mut served: Vec<&StoredRelease> = Vec::new();
-        for stored in self.promoted_by_time() {
+        for stored in self.promoted() {
             if served.len() == at_most {
                 break;
             }

@@ -41,6 +41,11 @@ impl Store {
         rows.into_iter().map(understand).collect()
     }
 
+    /// When the newest record was made.
+    pub(crate) async fn newest_audit(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.audit_entries(1).await?.first().map(|entry| entry.at))
+    }
+
     /// Forgets some records from before a time, the oldest first; false when these were the last ones.
     pub(crate) async fn forget_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
         // Ids sort by the time of their making.

@@ -1,4 +1,5 @@
-//! The tables as SeaORM entities. Names and ids are text, points in time whole milliseconds, documents JSON: the same on every database.
+//! The tables as SeaORM entities. Names and ids are text, points in time whole milliseconds, documents JSON: the same on every
+//! database. What fills new columns of existing tables is SQLite's.
 
 // The derive makes public items of its own in these private modules.
 #![allow(unreachable_pub)]

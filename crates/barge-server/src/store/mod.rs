@@ -180,11 +180,17 @@ impl Store {
 
     /// Begins a change; nobody else changes anything until it is committed or given up.
     async fn begin(&self) -> Result<DatabaseTransaction, StoreError> {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        self.database.begin_with_options(options).await.map_err(query("begin a change"))
+        self.begin_as(SqliteTransactionMode::Immediate).await.map_err(query("begin a change"))
+    }
+
+    /// Begins to read what belongs together as it is at one moment; holds up nobody.
+    async fn begin_to_read(&self) -> Result<DatabaseTransaction, StoreError> {
+        self.begin_as(SqliteTransactionMode::Deferred).await.map_err(query("begin to read"))
+    }
+
+    async fn begin_as(&self, mode: SqliteTransactionMode) -> Result<DatabaseTransaction, sea_orm::DbErr> {
+        let options = TransactionOptions { sqlite_transaction_mode: Some(mode), ..TransactionOptions::default() };
+        self.database.begin_with_options(options).await
     }
 
     /// Closes the database, so that everything is in its file.

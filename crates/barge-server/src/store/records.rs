@@ -42,13 +42,7 @@ pub(crate) struct StoredRelease {
 impl Store {
     /// Every service, sorted by environment and name.
     pub(crate) async fn services(&self) -> Result<Vec<StoredService>, StoreError> {
-        let rows = service::Entity::find()
-            .order_by_asc(service::Column::Environment)
-            .order_by_asc(service::Column::Service)
-            .all(&self.database)
-            .await
-            .map_err(query("read the services"))?;
-        rows.into_iter().map(understand_service).collect()
+        find_services(&self.database).await
     }
 
     /// One service.
@@ -83,9 +77,10 @@ impl Store {
 
     /// The desired state of a service, as its engine is to be told.
     pub(crate) async fn desired(&self, key: &ServiceKey) -> Result<Option<Desired>, StoreError> {
-        let Some(service) = self.service(key).await? else { return Ok(None) };
+        let moment = self.begin_to_read().await?;
+        let Some(service) = find_service(&moment, key).await? else { return Ok(None) };
         let target = match &service.target {
-            Some(id) => find_release(&self.database, key, id).await?,
+            Some(id) => find_release(&moment, key, id).await?,
             None => None,
         };
         Ok(Some(desired(service, target)))
@@ -94,12 +89,14 @@ impl Store {
     /// The desired states of all services, as their engines are to be told. A release that cannot be understood is the trouble of its
     /// own service alone.
     pub(crate) async fn desired_of_all(&self) -> Result<Vec<(ServiceKey, Result<Desired, StoreError>)>, StoreError> {
-        let services = self.services().await?;
+        // Of one moment: a service that changes in between would seem to have no release at all.
+        let moment = self.begin_to_read().await?;
+        let services = find_services(&moment).await?;
         let targets = || service::Entity::find().select_only().column(service::Column::Target).into_query();
-        let rows = release::Entity::find().filter(release::Column::Id.in_subquery(targets())).all(&self.database);
+        let rows = release::Entity::find().filter(release::Column::Id.in_subquery(targets())).all(&moment);
         let rows = rows.await.map_err(query("read the releases that should run"))?;
         let mut rows: HashMap<String, release::Model> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
-        let mut approvals = approvals(&self.database, targets()).await?;
+        let mut approvals = approvals(&moment, targets()).await?;
         let wanted = |service: StoredService| {
             let row = service.target.as_ref().and_then(|id| rows.remove(id.as_str()));
             let target = row.map(|row| {
@@ -233,6 +230,16 @@ async fn with_approvals(
 }
 
 /// What an engine is told of a service with this target.
+async fn find_services(database: &impl ConnectionTrait) -> Result<Vec<StoredService>, StoreError> {
+    let rows = service::Entity::find()
+        .order_by_asc(service::Column::Environment)
+        .order_by_asc(service::Column::Service)
+        .all(database)
+        .await
+        .map_err(query("read the services"))?;
+    rows.into_iter().map(understand_service).collect()
+}
+
 fn desired(service: StoredService, target: Option<StoredRelease>) -> Desired {
     let (target, approvals) = match target {
         Some(stored) => (Some(stored.release), stored.approval.into_iter().collect()),

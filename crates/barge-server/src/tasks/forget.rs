@@ -10,6 +10,8 @@ use crate::store::{Store, StoreError};
 use crate::{App, now};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Between two changes of many records.
+const PAUSE: Duration = Duration::from_millis(200);
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// The task.
@@ -39,9 +41,34 @@ impl Forgetting {
     }
 
     async fn forget(&self, shutdown: &CancellationToken) -> Result<(), StoreError> {
-        let kept = i64::from(self.retention.audit_days).saturating_mul(DAY_MS);
-        let before = Timestamp::from_millis(now().as_millis().saturating_sub(kept));
-        while !shutdown.is_cancelled() && self.store.forget_audit(before).await? {}
+        let Some(newest) = self.store.newest_audit().await? else { return Ok(()) };
+        let before = first_kept(now(), newest, self.retention.audit_days);
+        while self.store.forget_audit(before).await? {
+            // Whoever waits to write has to have his turn.
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = shutdown.cancelled() => break,
+            }
+        }
         Ok(())
+    }
+}
+
+/// From when on records are kept. A clock that is ahead makes nothing old: the time that counts is at most that of the newest record.
+fn first_kept(now: Timestamp, newest: Timestamp, days: u32) -> Timestamp {
+    let kept = i64::from(days).saturating_mul(DAY_MS);
+    Timestamp::from_millis(now.min(newest).as_millis().saturating_sub(kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_old_is_old_by_the_clock_and_by_the_records() {
+        let day = |day: i64| Timestamp::from_millis(day * DAY_MS);
+        assert_eq!(first_kept(day(1000), day(1000), 400), day(600));
+        assert_eq!(first_kept(day(9000), day(1000), 400), day(600), "a clock that is ahead");
+        assert_eq!(first_kept(day(1000), day(9000), 400), day(600), "a record from when it was");
     }
 }

@@ -156,6 +156,7 @@ async fn post(
     headers: &[(&'static str, &'static str)],
 ) -> Checked {
     let before = harness.status().await;
+    let traces_before = traces(harness).await;
     let release = harness.get(&format!("{SERVICE}/releases/{}", present(&before))).await.json;
     let path = template.replace("{environment}", "test").replace("{service}", "greeter");
     let path = path.replace("{release}", present(&before));
@@ -173,7 +174,12 @@ async fn post(
     let status = harness.status().await;
     if answer.status >= 400 {
         prop_assert_eq!(&status["version"], &before["version"], "what is refused changes nothing: {}", answer.text);
+        prop_assert_eq!(traces(harness).await, traces_before, "what is refused leaves no trace: {}", answer.text);
         return Ok(());
+    }
+    if template.ends_with("/scale") {
+        let sent: Value = serde_json::from_slice(&bytes).unwrap();
+        prop_assert_eq!(&status["replicas"], &sent["replicas"]);
     }
     if template.ends_with("/releases") {
         let sent: NewRelease = serde_json::from_slice(&bytes).unwrap();
@@ -184,6 +190,12 @@ async fn post(
         prop_assert_eq!((made.image, made.digest, made.reason), (sent.image, sent.digest, sent.reason));
     }
     Ok(())
+}
+
+/// The newest record of the audit, and all tokens.
+async fn traces(harness: &Harness) -> (Value, Value) {
+    let audit = harness.get("/api/v1/audit?limit=1").await.json;
+    (audit["entries"][0].clone(), harness.get("/api/v1/tokens").await.json)
 }
 
 /// Every operation that takes a body: its path, and the example that the document has for its body.

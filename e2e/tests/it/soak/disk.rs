@@ -4,7 +4,8 @@
 //!   copy of the application for each of these; the logs beside them are rotated.
 //! - `registrar/`: what is stored of an instance, once the gateway has acknowledged its end.
 //! - `registry/`: an image is kept for a day, and as long as a release names it. So every push of a soak stays.
-//! - the database: releases, approvals and the audit stay for good, answers to repeated requests for a day.
+//! - the database: releases and approvals beyond the last hundred of a service, the audit after 400 days, answers to repeated requests
+//!   after a day.
 //! - the gateway's snapshot: that an instance has ended is remembered for a day.
 //!
 //! What stays is bounded by the number of commands, and everything else by the number of instances that there are at the moment.

@@ -27,6 +27,9 @@ mod slack {
     pub(super) const THREADS: u64 = 16;
 }
 
+/// Less than so many do not make four quarters.
+const FEW_SAMPLES: usize = 4;
+
 /// One thing that was measured, in every sample.
 struct Row {
     what: String,
@@ -42,8 +45,11 @@ enum Kind {
     Number(u64),
 }
 
-/// What has grown, in words.
+/// What has grown, in words; of a few samples nothing can be said.
 pub(super) fn objections(samples: &[Sample]) -> Vec<String> {
+    if samples.len() < FEW_SAMPLES {
+        return Vec::new();
+    }
     let grown = rows(samples).into_iter().filter_map(|row| {
         let Kind::Number(slack) = row.kind else { return None };
         let (begin, most) = (most(quarter(&row.values, 0)), most(&row.values));
