@@ -24,7 +24,7 @@ use crate::images::Images;
 use crate::observe::Trouble;
 use crate::service::{Leave, Message, Ports, Service};
 use crate::store::{self, Record, ServiceStore, StoreError};
-use crate::{environment, exec, logs};
+use crate::{durable, environment, exec, logs};
 
 /// Where the zero-traffic check is asked.
 #[derive(Debug, Clone)]
@@ -142,13 +142,18 @@ impl Shared {
         groups: Vec<PathBuf>,
     ) -> Result<Plan, Trouble> {
         let app = directory.join("app");
-        if !app.is_dir() {
+        // Of files that a power cut may have cost something, new ones are made.
+        if !app.is_dir() || !durable::made_in_this_boot(directory) {
             let partial = directory.join("app.part");
-            let _ = tokio::fs::remove_dir_all(&partial).await;
+            let old = [app.clone(), partial.clone()];
+            let removed = tokio::task::spawn_blocking(move || old.iter().for_each(|path| store::remove_tree(path)));
+            removed.await.map_err(|_| Trouble::passing("the engine is stopping"))?;
             self.images
                 .place(release, &partial)
                 .await
                 .map_err(|error| Trouble { reason: chain(&error), passing: error.passing() })?;
+            durable::note_made(directory)
+                .map_err(|error| Trouble::passing(format!("note when {} was made: {error}", app.display())))?;
             tokio::fs::rename(&partial, &app)
                 .await
                 .map_err(|error| Trouble::passing(format!("name {}: {error}", app.display())))?;

@@ -182,6 +182,22 @@ async fn an_engine_without_its_registrar_still_suspends_and_stops_nothing_else()
 }
 
 #[tokio::test]
+async fn files_that_a_power_cut_may_have_emptied_are_made_again() {
+    let mut world = World::serving(1).await;
+    let id = world.report().await.instances[0].id.clone();
+    let (init, process) = world.pids(&id);
+    world.close().await;
+    kill_all(&[init, process]).await;
+    let directory = world.instance_directory(&id);
+    // As the next run of the machine finds them.
+    std::fs::write(directory.join("app/service"), "").unwrap();
+    std::fs::write(directory.join("boot"), "an earlier run").unwrap();
+    world.open_again().await;
+    let after = world.wait_one("the instance again", |instance| available(instance) && instance.restarts == 1).await;
+    assert_eq!(get(&after, "/").await.as_deref(), Some("one"));
+}
+
+#[tokio::test]
 async fn what_is_wound_down_is_offline_first_and_comes_back_as_it_was() {
     let mut world = World::serving(2).await;
     let before = world.report().await;
