@@ -18,4 +18,5 @@ pub use access::{Access, Kind, Operation, Verdict};
 pub use collect::Collected;
 pub use error::StorageError;
 pub use routes::router;
+pub use space::Reserve;
 pub use storage::Storage;

@@ -14,7 +14,7 @@ use crate::collect;
 use crate::disk::{io, make_directory, missing, remove, sync_directory, sync_file, touch, write_file};
 use crate::error::StorageError;
 use crate::name;
-use crate::space::Space;
+use crate::space::{Reserve, Space};
 use crate::upload::Busy;
 
 /// The largest manifest that is taken, in bytes (distribution specification, "Pushing manifests").
@@ -43,6 +43,13 @@ impl Storage {
         let space = Space::new(collect::size_on_disk(&root), limit);
         let busy = Busy::default();
         Ok(Self { root, space, busy, collecting: Arc::default(), tidying: Arc::default(), placing: Arc::default() })
+    }
+
+    /// The same, leaving so much of its disk free. Said before anybody else has it.
+    #[must_use]
+    pub fn with_reserve(mut self, reserve: Reserve) -> Self {
+        self.space = self.space.leaving(self.root.clone(), reserve);
+        self
     }
 
     /// Runs `work` on a thread that may wait: for the disk, and for a collection.

@@ -21,7 +21,7 @@ use barge_engine_local::{LocalEngine, LocalEngineConfig, TrafficEndpoint};
 use barge_image::{Client as ImageClient, Credentials};
 use barge_model::EnvironmentName;
 use barge_registrar::{Registrar, RegistrarConfig, RegistrationTarget};
-use barge_registry::{Storage, Verdict};
+use barge_registry::{Reserve, Storage, Verdict};
 use barge_runtime::listen::{self, Limits};
 use barge_runtime::{Tasks, chain};
 use barge_server::{Environment, Retention, Server, ServerConfig, Tokens};
@@ -39,6 +39,9 @@ use listeners::Listeners;
 
 /// How many bytes of images the embedded registry keeps at the most.
 const REGISTRY_LIMIT: u64 = 20 * 1024 * 1024 * 1024;
+/// What it leaves of a smaller disk: instances, records and everybody else have to go on writing. Not more than they need for long, or a
+/// large disk that is well used would take no image.
+const REGISTRY_RESERVE: Reserve = Reserve { one_in: 20, at_most: 1024 * 1024 * 1024 };
 /// How often what nobody needs is removed from the registry.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(3600);
 /// Nothing younger is removed: a push may be under way, and what was pushed may be released tomorrow.
@@ -122,8 +125,8 @@ impl Platform {
         let token = admin_token(&directory, &server).await?;
         let tokens = server.tokens();
         tokens.add_internal(&pull_token, "engine", TokenRole::Viewer);
-        let storage =
-            Storage::open(directory.subdirectory("registry")?, REGISTRY_LIMIT).map_err(PlatformError::Registry)?;
+        let storage = Storage::open(directory.subdirectory("registry")?, REGISTRY_LIMIT);
+        let storage = storage.map_err(PlatformError::Registry)?.with_reserve(REGISTRY_RESERVE);
 
         let mut routes = server.router();
         if let Some(own) = own {

@@ -139,6 +139,23 @@ async fn the_limit_of_space_holds_and_what_is_given_up_makes_room() {
 }
 
 #[tokio::test]
+async fn the_last_room_of_a_disk_is_left_to_others() {
+    let registry = Registry::new();
+    let push = async |reserve: barge_registry::Reserve| {
+        let router = registry.router_of(registry.storage.clone().with_reserve(reserve));
+        let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"content"));
+        crate::support::call(&router, "POST", &path, &[], Body::from("content")).await
+    };
+    // As on a disk of which all is to stay free; it has less than that.
+    let refused = push(barge_registry::Reserve { one_in: 1, at_most: u64::MAX }).await;
+    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::INSUFFICIENT_STORAGE, "DENIED"));
+    let told = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+    assert!(told.starts_with("the registry is full: the last ") && told.contains("kept free"), "{told}");
+    assert_eq!((registry.files("uploads"), registry.files("blobs")), (0, 0), "nothing of it stays");
+    assert_eq!(push(barge_registry::Reserve { one_in: 1, at_most: 0 }).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn the_same_blob_sent_twice_takes_its_room_once() {
     let registry = Registry::with_limit(100);
     for _ in 0..5 {
