@@ -5,6 +5,7 @@
 //! API, permissions (it asks its embedder, see [`Access`]) and replication.
 
 mod access;
+mod body;
 mod collect;
 mod disk;
 mod error;

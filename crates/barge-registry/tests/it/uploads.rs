@@ -223,6 +223,26 @@ async fn a_piece_that_breaks_off_leaves_the_upload_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_client_that_stops_in_the_middle_is_given_up_and_its_upload_can_go_on() {
+    let registry = Registry::new();
+    let limit = std::time::Duration::from_millis(50);
+    let router = registry.router_of(registry.storage.clone().with_stall_limit(limit));
+    let location = registry.begin("a").await;
+    // Held to the end: the connection stays, and nothing more comes.
+    let (sender, body) = piecewise();
+    sender.send(Ok(Bytes::from("0123"))).await.unwrap();
+    let answer = crate::support::call(&router, "PATCH", &location, &[], body).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"));
+    assert_eq!(registry.get(&location).await.header("range"), "0-0", "nothing of the piece stays");
+    assert_eq!(registry.call("PATCH", &location, &[], "0123").await.status, StatusCode::ACCEPTED);
+    let (manifest_sender, body) = piecewise();
+    manifest_sender.send(Ok(Bytes::from("{"))).await.unwrap();
+    let answer = crate::support::call(&router, "PUT", "/v2/a/manifests/one", &[], body).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "MANIFEST_INVALID"));
+    drop((sender, manifest_sender));
+}
+
+#[tokio::test]
 async fn a_piece_whose_request_is_dropped_is_taken_back_as_well() {
     let registry = Registry::new();
     let location = registry.begin("a").await;
