@@ -1,10 +1,12 @@
 //! The project on disk: where its barge.yaml is, what it says, where its built files are and what starts them.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use barge_image::scan::{Found, FoundKind};
 use barge_image::{detect, scan};
-use barge_model::manifest::{Command, Manifest, ServiceConfig, parse};
+use barge_model::manifest::{Command, MAX_MANIFEST_BYTES, Manifest, ManifestError, ServiceConfig, parse};
 use barge_model::{EnvironmentName, ServiceName};
 
 use crate::failure::{Failure, Kind};
@@ -14,6 +16,16 @@ pub(crate) const MANIFEST: &str = "barge.yaml";
 
 /// What does not belong into an image when the project's own directory is what is built. `.env` holds secrets more often than not.
 pub(crate) const LEFT_OUT: [&str; 4] = [MANIFEST, ".git", ".gitignore", ".env"];
+
+/// As much of a barge.yaml as may be in one, and the file's size: what is larger is refused, and need not be in memory for that.
+fn beginning(path: &Path) -> std::io::Result<(Vec<u8>, usize)> {
+    let file = File::open(path)?;
+    let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    // One byte more, for a file that grows meanwhile or does not tell its size.
+    file.take(MAX_MANIFEST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes, size))
+}
 
 /// A project.
 #[derive(Debug, Clone)]
@@ -35,7 +47,8 @@ impl Project {
     /// The name in a barge.yaml that as a whole cannot be understood.
     pub(crate) fn name_near(start: &Path) -> Option<ServiceName> {
         let directory = start.ancestors().find(|directory| directory.join(MANIFEST).is_file())?;
-        let text = std::fs::read_to_string(directory.join(MANIFEST)).ok()?;
+        let (bytes, _) = beginning(&directory.join(MANIFEST)).ok()?;
+        let text = String::from_utf8(bytes).ok()?;
         let mut names = text.lines().filter_map(|line| line.strip_prefix("name:"));
         let name = names.next()?.split(" #").next()?.trim().trim_matches(['"', '\'']);
         ServiceName::new(name).ok().filter(|_| names.next().is_none())
@@ -57,8 +70,10 @@ impl Project {
     /// The project in `directory`.
     pub(crate) fn load(directory: &Path) -> Result<Self, Failure> {
         let path = directory.join(MANIFEST);
-        let bytes = std::fs::read(&path).map_err(|error| Failure::io(format!("read {}", path.display()), &error))?;
-        let manifest = parse(&bytes).map_err(|error| {
+        let (bytes, size) =
+            beginning(&path).map_err(|error| Failure::io(format!("read {}", path.display()), &error))?;
+        let parsed = if size > MAX_MANIFEST_BYTES { Err(ManifestError::TooLarge { size }) } else { parse(&bytes) };
+        let manifest = parsed.map_err(|error| {
             let told = error.to_string();
             // Editors and terminals turn PATH:LINE:COLUMN into a link.
             let told = told.strip_prefix(MANIFEST).map_or(told.clone(), |rest| format!("{}{rest}", path.display()));

@@ -22,9 +22,9 @@ use tokio_util::task::TaskTracker;
 use crate::addresses::{self, AddressError};
 use crate::images::Images;
 use crate::observe::Trouble;
-use crate::service::{Message, Ports, Service};
+use crate::service::{Leave, Message, Ports, Service};
 use crate::store::{self, Record, ServiceStore, StoreError};
-use crate::{environment, exec, logs};
+use crate::{durable, environment, exec, logs};
 
 /// Where the zero-traffic check is asked.
 #[derive(Debug, Clone)]
@@ -52,6 +52,8 @@ pub struct LocalEngineConfig {
     pub open_files: Option<u64>,
     /// Where the zero-traffic check is asked; without it draining waits a fixed time.
     pub traffic: Option<TrafficEndpoint>,
+    /// Decide and start nothing: whoever opens this engine wants to end what runs.
+    pub only_ends: bool,
 }
 
 /// Why an engine does not start.
@@ -140,13 +142,18 @@ impl Shared {
         groups: Vec<PathBuf>,
     ) -> Result<Plan, Trouble> {
         let app = directory.join("app");
-        if !app.is_dir() {
+        // Of files that a power cut may have cost something, new ones are made.
+        if !app.is_dir() || !durable::made_in_this_boot(directory) {
             let partial = directory.join("app.part");
-            let _ = tokio::fs::remove_dir_all(&partial).await;
+            let old = [app.clone(), partial.clone()];
+            let removed = tokio::task::spawn_blocking(move || old.iter().for_each(|path| store::remove_tree(path)));
+            removed.await.map_err(|_| Trouble::passing("the engine is stopping"))?;
             self.images
                 .place(release, &partial)
                 .await
                 .map_err(|error| Trouble { reason: chain(&error), passing: error.passing() })?;
+            durable::note_made(directory)
+                .map_err(|error| Trouble::passing(format!("note when {} was made: {error}", app.display())))?;
             tokio::fs::rename(&partial, &app)
                 .await
                 .map_err(|error| Trouble::passing(format!("name {}: {error}", app.display())))?;
@@ -224,27 +231,39 @@ impl LocalEngine {
         self.shared.wanted.subscribe()
     }
 
-    /// Stops every instance, because the platform stops; the next engine starts them again.
-    pub async fn suspend(&self, limit: Duration) {
+    /// Stops every instance at once, because the platform stops together with its gateway; the next engine starts them again. Waits
+    /// `patience` longer than they may take to end. Whether all have ended is in the answer.
+    pub async fn suspend(&self, patience: Duration) -> bool {
+        self.leave(false, patience).await
+    }
+
+    /// Stops every instance in order, because nothing is to run any more: taken offline, acknowledged, drained and then told to stop. The
+    /// next engine starts them again. What the target has not acknowledged within `patience` goes on; the others have as long as their
+    /// settings give them. Whether all have ended is in the answer.
+    pub async fn wind_down(&self, patience: Duration) -> bool {
+        self.leave(true, patience).await
+    }
+
+    async fn leave(&self, orderly: bool, patience: Duration) -> bool {
         let senders: Vec<_> = std::mem::take(&mut *self.services()).into_values().collect();
-        let all = async {
-            let mut waits = Vec::new();
-            for sender in senders {
-                let (done, wait) = oneshot::channel();
-                if sender.send(Message::Suspend(done)).await.is_ok() {
-                    // The task ends after its answer, or without one when it broke; either way the wait is over.
-                    waits.push(wait);
-                }
+        let mut waits = Vec::new();
+        for sender in senders {
+            let (done, wait) = oneshot::channel();
+            if sender.send(Message::Leave(Leave { orderly, patience, done })).await.is_ok() {
+                waits.push(wait);
             }
-            for wait in waits {
-                let _ = wait.await;
-            }
-        };
-        if tokio::time::timeout(limit, all).await.is_err() {
+        }
+        let mut all = true;
+        for wait in waits {
+            // The task has a limit of its own. It ends after its answer, or without one when it broke; either way the wait is over.
+            all &= wait.await.unwrap_or(false);
+        }
+        if !all {
             tracing::warn!("some instances did not stop in time");
         }
         self.tasks.lock().await.shutdown().await;
         self.end_execs().await;
+        all
     }
 
     /// Lets go of every instance without stopping it; the next engine adopts them.

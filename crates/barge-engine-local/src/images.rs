@@ -9,6 +9,7 @@ use barge_image::{Client, Reference, RegistryError};
 use barge_model::{Digest, Release};
 use tokio::sync::{Mutex, RwLock};
 
+use crate::durable;
 use crate::store::{self, StoreError};
 
 /// Why an image cannot be had.
@@ -26,6 +27,8 @@ pub(crate) enum ImageError {
     Store(#[source] StoreError),
     #[error("copy the image's files to {to}")]
     Copy { to: PathBuf, source: std::io::Error },
+    #[error("bring the image's files in {to} to the disk")]
+    Sync { to: PathBuf, source: std::io::Error },
     #[error("the work was interrupted")]
     Interrupted,
 }
@@ -93,6 +96,12 @@ impl Images {
         let _ = tokio::fs::remove_dir_all(&partial).await;
         store::make_directory(&partial.join("app")).map_err(ImageError::Store)?;
         self.fetch_into(release, &partial).await?;
+        // Before it gets its name: nobody looks at it again, and a power cut would leave files that are empty or cut short.
+        let written = partial.clone();
+        let synced = tokio::task::spawn_blocking(move || durable::sync_tree(&written)).await;
+        synced
+            .map_err(|_| ImageError::Interrupted)?
+            .map_err(|source| ImageError::Sync { to: partial.clone(), source })?;
         tokio::fs::rename(&partial, place).await.map_err(|source| ImageError::Copy { to: place.to_owned(), source })
     }
 

@@ -6,6 +6,7 @@
 //! what is stored and by what answers, never by a process id.
 
 mod addresses;
+mod durable;
 mod engine;
 mod environment;
 mod exec;

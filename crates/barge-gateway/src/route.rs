@@ -1,6 +1,10 @@
 //! From a request to the service that it is meant for: by header, else by `SERVICE.ENVIRONMENT.localhost` in Host.
+//!
+//! A page of a name that was made to lead here (DNS rebinding) may send any header of ours, because it asks its own site. What it cannot
+//! choose is Host, which therefore must be a name of this machine also where the headers say everything.
 
 use barge_model::{EnvironmentName, InstanceId, ServiceKey, ServiceName};
+use barge_runtime::host;
 use http::{HeaderMap, Uri, header};
 
 /// Names the service, instead of the host name.
@@ -24,6 +28,8 @@ pub(crate) enum RouteError {
     NoHost,
     #[error("the host {0:?} is not SERVICE.ENVIRONMENT.localhost")]
     Host(String),
+    #[error("with a {HEADER_SERVICE} header the host must be a name of this machine, such as localhost, and not {0:?}")]
+    Foreign(String),
     #[error("the header {0} is not a valid name")]
     Header(&'static str),
 }
@@ -33,30 +39,39 @@ pub(crate) fn route(uri: &Uri, headers: &HeaderMap) -> Result<Route, RouteError>
         Some(value) => Some(parse(value).ok_or(RouteError::Header(HEADER_INSTANCE))?),
         None => None,
     };
+    let host = named_host(uri, headers)?;
     if let Some(service) = headers.get(HEADER_SERVICE) {
+        // Without any host it is no page's request: browsers always name one.
+        if let Some(foreign) = host.filter(|host| !host::is_loopback(host) && !host::is_below_localhost(host)) {
+            return Err(RouteError::Foreign(short(foreign)));
+        }
         let service: ServiceName = parse(service).ok_or(RouteError::Header(HEADER_SERVICE))?;
         let environment: EnvironmentName =
             headers.get(HEADER_ENVIRONMENT).and_then(parse).ok_or(RouteError::Header(HEADER_ENVIRONMENT))?;
         return Ok(Route { key: ServiceKey::new(environment, service), instance });
     }
-    // HTTP/2 carries the host in the URI; HTTP/1.1 in the header. Exactly one Host header counts (RFC 9112, 3.2).
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = match (uri.host(), hosts.next(), hosts.next()) {
-        (Some(host), _, None) => host,
-        (None, Some(value), None) => value.to_str().map_err(|_| RouteError::Header("host"))?,
-        (_, Some(_), Some(_)) => return Err(RouteError::Header("host")),
-        _ => return Err(RouteError::NoHost),
-    };
-    let key = by_host(host).ok_or_else(|| RouteError::Host(host.chars().take(100).collect()))?;
+    let host = host.ok_or(RouteError::NoHost)?;
+    let key = by_host(host).ok_or_else(|| RouteError::Host(short(host)))?;
     Ok(Route { key, instance })
 }
 
+/// HTTP/2 carries the host in the URI; HTTP/1.1 in the header. Exactly one Host header counts (RFC 9112, 3.2).
+fn named_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<Option<&'a str>, RouteError> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (uri.host(), hosts.next(), hosts.next()) {
+        (_, Some(_), Some(_)) => Err(RouteError::Header("host")),
+        (Some(host), _, _) => Ok(Some(host)),
+        (None, Some(value), _) => value.to_str().map(Some).map_err(|_| RouteError::Header("host")),
+        (None, None, _) => Ok(None),
+    }
+}
+
+fn short(host: &str) -> String {
+    host.chars().take(100).collect()
+}
+
 fn by_host(host: &str) -> Option<ServiceKey> {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let name = name.to_ascii_lowercase();
+    let name = host::name(host).to_ascii_lowercase();
     let labels = name.trim_end_matches('.').strip_suffix(".localhost")?;
     let (service, environment) = labels.split_once('.')?;
     Some(ServiceKey::new(EnvironmentName::new(environment).ok()?, ServiceName::new(service).ok()?))

@@ -171,6 +171,13 @@ impl Registration {
         self.acknowledged == Some((self.generation, Intent::Online)) && self.intent == Some(Intent::Online)
     }
 
+    /// Whether the target has acknowledged that the instance gets no traffic, and nothing newer is intended; or was never told of it.
+    pub fn offline(&self) -> bool {
+        let told =
+            self.acknowledged == Some((self.generation, Intent::Offline)) && self.intent == Some(Intent::Offline);
+        told || self.terminal()
+    }
+
     /// Whether the target has acknowledged that the instance is never to get traffic again.
     pub fn terminal(&self) -> bool {
         self.acknowledged.is_some_and(|(_, state)| state == Intent::Terminal)
@@ -254,6 +261,8 @@ pub struct Acknowledgements {
 pub struct Acknowledged {
     /// It gets traffic.
     pub online: bool,
+    /// It gets none, and nothing else is intended.
+    pub offline: bool,
     /// It will never get traffic again.
     pub terminal: bool,
 }

@@ -281,18 +281,19 @@ impl<T: RegistrationTarget> Registrar<T> {
             .or_else(|| failing.then(|| "the gateway does not take registrations".to_owned()));
         let health = reason.map_or(RegistrarHealth::Healthy, |reason| RegistrarHealth::Unhealthy { reason });
         // An instance that ends before it was ever registered has nothing to be taken back: saying so lets the engine stop it.
-        let never = Acknowledged { online: false, terminal: true };
+        let never = |wanted: &Wanted| Acknowledged { online: false, offline: true, terminal: wanted.ending };
         let unregistered = list
             .values()
             .flatten()
-            .filter(|wanted| wanted.ending && !self.entries.contains_key(&wanted.id))
-            .map(|wanted| (wanted.id.clone(), never));
+            .filter(|wanted| (wanted.ending || wanted.dead) && !self.entries.contains_key(&wanted.id))
+            .map(|wanted| (wanted.id.clone(), never(wanted)));
         let instances = self
             .entries
             .iter()
             .map(|(id, entry)| {
-                let registration = &entry.registration;
-                (id.clone(), Acknowledged { online: registration.online(), terminal: registration.terminal() })
+                let known = &entry.registration;
+                let (online, offline, terminal) = (known.online(), known.offline(), known.terminal());
+                (id.clone(), Acknowledged { online, offline, terminal })
             })
             .chain(unregistered)
             .collect();

@@ -75,6 +75,12 @@ pub enum StorageError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The registry's disk has no room but what is left to others.
+    #[error("the registry is full: the last {kept} bytes of its disk are kept free for everything else")]
+    Reserved {
+        /// What is kept free, in bytes.
+        kept: u64,
+    },
     /// The work ended before it was done: the program stops.
     #[error("the work was interrupted")]
     Interrupted,
@@ -107,7 +113,7 @@ impl StorageError {
             StorageError::ManifestTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID"),
             StorageError::Range { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID"),
             StorageError::Broken(_) => (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
-            StorageError::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "DENIED"),
+            StorageError::Full { .. } | StorageError::Reserved { .. } => (StatusCode::INSUFFICIENT_STORAGE, "DENIED"),
         }
     }
 }

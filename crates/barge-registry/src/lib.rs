@@ -5,6 +5,7 @@
 //! API, permissions (it asks its embedder, see [`Access`]) and replication.
 
 mod access;
+mod body;
 mod collect;
 mod disk;
 mod error;
@@ -18,4 +19,5 @@ pub use access::{Access, Kind, Operation, Verdict};
 pub use collect::Collected;
 pub use error::StorageError;
 pub use routes::router;
+pub use space::Reserve;
 pub use storage::Storage;

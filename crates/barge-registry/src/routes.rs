@@ -1,6 +1,7 @@
 //! The distribution API over HTTP. Repository names hold slashes, so paths are taken apart here and not by the router.
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -9,11 +10,11 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
-use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 use crate::access::{Access, Kind, Operation, Verdict};
+use crate::body::Pieces;
 use crate::disk::io;
 use crate::error::{self, StorageError};
 use crate::storage::{MAX_MANIFEST, Storage};
@@ -182,7 +183,7 @@ async fn put_manifest(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, StorageError> {
-    let bytes = manifest_bytes(body).await?;
+    let bytes = manifest_bytes(body, storage.stall_limit()).await?;
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (repository, reference, media_type) = (name.to_owned(), reference.to_owned(), media_type.to_owned());
     let put = storage.blocking(move |storage| storage.put_manifest(&repository, &reference, &media_type, &bytes));
@@ -190,11 +191,10 @@ async fn put_manifest(
     Ok(created(format!("/v2/{name}/manifests/{digest}"), digest))
 }
 
-async fn manifest_bytes(body: Body) -> Result<Vec<u8>, StorageError> {
-    let mut stream = body.into_data_stream();
+async fn manifest_bytes(body: Body, stall_limit: Duration) -> Result<Vec<u8>, StorageError> {
+    let mut pieces = Pieces::of(body, stall_limit);
     let mut bytes = Vec::new();
-    while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|error| StorageError::ManifestInvalid(error.to_string()))?;
+    while let Some(piece) = pieces.next().await.map_err(|error| StorageError::ManifestInvalid(error.to_string()))? {
         if bytes.len() + piece.len() > MAX_MANIFEST {
             return Err(StorageError::ManifestTooLarge { limit: MAX_MANIFEST });
         }

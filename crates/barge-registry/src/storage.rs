@@ -7,14 +7,16 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::body::STALL_LIMIT;
 use crate::collect;
 use crate::disk::{io, make_directory, missing, remove, sync_directory, sync_file, touch, write_file};
 use crate::error::StorageError;
 use crate::name;
-use crate::space::Space;
+use crate::space::{Reserve, Space};
 use crate::upload::Busy;
 
 /// The largest manifest that is taken, in bytes (distribution specification, "Pushing manifests").
@@ -29,6 +31,7 @@ pub struct Storage {
     collecting: Arc<RwLock<()>>,
     tidying: Arc<Mutex<()>>,
     placing: Arc<Mutex<()>>,
+    stall_limit: Duration,
 }
 
 impl Storage {
@@ -42,7 +45,25 @@ impl Storage {
         }
         let space = Space::new(collect::size_on_disk(&root), limit);
         let busy = Busy::default();
-        Ok(Self { root, space, busy, collecting: Arc::default(), tidying: Arc::default(), placing: Arc::default() })
+        let (collecting, tidying, placing) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { root, space, busy, collecting, tidying, placing, stall_limit: STALL_LIMIT })
+    }
+
+    /// The same, leaving so much of its disk free. Said before anybody else has it.
+    #[must_use]
+    pub fn with_reserve(mut self, reserve: Reserve) -> Self {
+        self.space = self.space.leaving(self.root.clone(), reserve);
+        self
+    }
+
+    /// The same, giving a client up that has sent nothing more of what it began for so long.
+    #[must_use]
+    pub fn with_stall_limit(self, stall_limit: Duration) -> Self {
+        Self { stall_limit, ..self }
+    }
+
+    pub(crate) fn stall_limit(&self) -> Duration {
+        self.stall_limit
     }
 
     /// Runs `work` on a thread that may wait: for the disk, and for a collection.

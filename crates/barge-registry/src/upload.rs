@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
-use futures_util::StreamExt;
 use sha2::{Digest as _, Sha256};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
+use crate::body::Pieces;
 use crate::disk::{io, missing, remove};
 use crate::error::StorageError;
 use crate::name;
@@ -127,9 +127,8 @@ impl Storage {
 
     /// Writes a piece to its end; `taken` counts the room that was taken for it.
     async fn write_piece(&self, file: &mut File, path: &Path, body: Body, taken: &mut u64) -> Result<(), StorageError> {
-        let mut stream = body.into_data_stream();
-        while let Some(piece) = stream.next().await {
-            let bytes = piece.map_err(|error| StorageError::Broken(error.to_string()))?;
+        let mut pieces = Pieces::of(body, self.stall_limit());
+        while let Some(bytes) = pieces.next().await.map_err(|error| StorageError::Broken(error.to_string()))? {
             self.space().take(bytes.len() as u64)?;
             *taken += bytes.len() as u64;
             file.write_all(&bytes).await.map_err(io("write", path))?;

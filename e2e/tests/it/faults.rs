@@ -84,6 +84,28 @@ fn a_full_disk_stops_changes_with_a_word_and_nothing_that_serves() {
 }
 
 #[test]
+fn a_gateway_starts_on_a_full_disk_and_needs_no_room_to_say_who_it_is() {
+    let Some(disk) = SmallDisk::of("1M") else { return };
+    let data = disk.0.path().join("gateway");
+    let start = || {
+        let mut command = Command::new(barge_testkit::barge_binary());
+        command.args(["gateway", "--any-port", "--json", "--data"]).arg(&data);
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+        barge_testkit::signal("KILL", child.id());
+        child.wait().unwrap();
+        line
+    };
+    let first = start();
+    assert!(first.contains("\"gateway\""), "{first}");
+    // As on a disk that gives no room back before it takes some.
+    std::fs::write(data.join("lock"), "").unwrap();
+    let _full = disk.fill(0);
+    assert_eq!(start(), first, "it did not start, or on other ports");
+}
+
+#[test]
 fn what_is_acknowledged_after_a_full_disk_is_stored() {
     let Some(disk) = SmallDisk::of("48m") else { return };
     let data = Some(disk.0.path().join("data"));

@@ -9,8 +9,8 @@ use crate::platform::{DataDirectory, LoneGateway, Ports};
 use crate::terminal::Terminal;
 
 const EXAMPLES: &str = "\
-Requests are answered also while the platform is down, restarted or upgraded: who serves is in a snapshot on disk. Platforms on this \
-machine find the gateway by its directory.
+Requests are answered also while the platform is down, restarted or upgraded: who serves is in a snapshot on disk. A platform on this \
+machine finds the gateway by its directory; a gateway has one platform at a time.
 
 Examples:
   barge gateway                                    until Ctrl-C

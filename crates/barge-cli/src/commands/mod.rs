@@ -5,6 +5,7 @@ pub(crate) mod approve;
 pub(crate) mod build;
 pub(crate) mod completions;
 pub(crate) mod deploy;
+pub(crate) mod down;
 pub(crate) mod exec;
 pub(crate) mod gateway;
 pub(crate) mod init;
@@ -75,6 +76,7 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
     match command {
         Command::Up(args) => up::run(args, globals).await,
         Command::Gateway(args) => gateway::run(args, globals).await,
+        Command::Down(args) => down::run(args, globals).await,
         Command::Demo(args) => demo::run(args, globals).await,
         Command::Init(args) => init::run(args, globals),
         Command::Build(args) => build::run(args, globals).await,

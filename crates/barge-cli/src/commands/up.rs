@@ -21,7 +21,8 @@ Examples:
                                     requests are answered also while the platform is down
 
 State is in $BARGE_DATA, else in ~/.local/share/barge. Secrets are files there: secrets/ENVIRONMENT/NAME. \
-Instances outlive a platform that is killed; Ctrl-C stops them, and the next `barge up` starts them again.";
+Instances outlive a platform that is killed; Ctrl-C stops them, and the next `barge up` starts them again. With --gateway they \
+outlive Ctrl-C and SIGTERM too and go on serving; `barge down` ends them.";
 
 /// Run the platform on this machine until Ctrl-C
 #[derive(Debug, clap::Args)]
@@ -86,8 +87,16 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         platform.let_go().await;
         return Err(broke.into());
     }
-    terminal.note("stopping: requests end, then the instances");
-    platform.stop().await;
+    if platform.is_behind_a_gateway() {
+        // The gateway passes requests on to them, and would until it heard of an end.
+        terminal.note(
+            "stopping: the instances go on behind their gateway. `barge up --gateway` takes them over, `barge down` ends them",
+        );
+        platform.let_go().await;
+    } else {
+        terminal.note("stopping: requests end, then the instances");
+        platform.stop().await;
+    }
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! The platform's directory: locked while it runs, with a format that later versions can tell, and the ports that it had.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,12 +17,21 @@ const FORMAT: u32 = 1;
 
 const ADMIN_TOKEN: &str = "admin.token";
 const GATEWAY_TOKEN: &str = "gateway.token";
+const GATEWAY: &str = "gateway.path";
+/// Where the disk had no room for the owner's name.
+const UNKNOWN_OWNER: &str = "which could not say who it is";
 
 /// The platform's directory, for as long as this program has it.
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
     path: PathBuf,
     /// Held until the end; the kernel lets go of it whatever happens to us.
+    _lock: File,
+}
+
+/// A gateway of its own that is one platform's, for as long as it holds this.
+#[derive(Debug)]
+pub(crate) struct Held {
     _lock: File,
 }
 
@@ -59,7 +70,9 @@ impl DataDirectory {
     pub(crate) fn open(path: PathBuf) -> Result<Self, PlatformError> {
         make(&path)?;
         let path = std::fs::canonicalize(&path).map_err(|source| io("find", &path, source))?;
-        let lock = lock(&path)?;
+        let own = format!("process {}", std::process::id());
+        let lock = lock(&path.join("lock"), &own)?;
+        let lock = lock.map_err(|owner| PlatformError::Locked { path: path.clone(), owner })?;
         check_format(&path)?;
         Ok(Self { path, _lock: lock })
     }
@@ -116,6 +129,31 @@ impl DataDirectory {
         self.put_token(GATEWAY_TOKEN, token)
     }
 
+    /// The directory of the gateway of its own that the last platform here used.
+    pub(crate) fn gateway(&self) -> Option<PathBuf> {
+        let bytes = std::fs::read(self.join(GATEWAY)).ok().filter(|bytes| !bytes.is_empty())?;
+        Some(PathBuf::from(OsString::from_vec(bytes)))
+    }
+
+    /// Remembers it, for whoever has to end what a platform has left running.
+    pub(crate) fn put_gateway(&self, gateway: Option<&Path>) -> Result<(), PlatformError> {
+        let gateway = gateway.map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
+        if gateway == self.gateway() {
+            return Ok(());
+        }
+        let path = self.join(GATEWAY);
+        let bytes = gateway.map(|gateway| gateway.into_os_string().into_vec()).unwrap_or_default();
+        files::replace(&path, &bytes).map_err(|source| io("write", &path, source))
+    }
+
+    /// Takes a gateway of its own for this platform alone: two would take each other's instances for strangers, and end them.
+    pub(crate) fn hold_gateway(&self, gateway: &Path) -> Result<Held, PlatformError> {
+        let own = format!("process {} with the data directory {}", std::process::id(), self.path.display());
+        let held = lock(&gateway.join("platform.lock"), &own)?;
+        let lock = held.map_err(|owner| PlatformError::GatewayTaken { path: gateway.to_owned(), owner })?;
+        Ok(Held { _lock: lock })
+    }
+
     fn put_token(&self, name: &str, token: &str) -> Result<(), PlatformError> {
         let path = self.join(name);
         files::replace(&path, format!("{token}\n").as_bytes()).map_err(|source| io("write", &path, source))
@@ -135,24 +173,27 @@ fn io(verb: &'static str, path: &Path, source: std::io::Error) -> PlatformError 
     PlatformError::Directory { verb, path: path.to_owned(), source }
 }
 
-fn lock(directory: &Path) -> Result<File, PlatformError> {
-    let path = directory.join("lock");
-    let open = OpenOptions::new().create(true).read(true).write(true).truncate(false).mode(0o600).open(&path);
-    let mut file = open.map_err(|source| io("open", &path, source))?;
+/// Locks the file at `path`, in which the owner says who it is; who it is already is the `Err` inside.
+fn lock(path: &Path, words: &str) -> Result<Result<File, String>, PlatformError> {
+    let open = OpenOptions::new().create(true).read(true).write(true).truncate(false).mode(0o600).open(path);
+    let mut file = open.map_err(|source| io("open", path, source))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(std::fs::TryLockError::WouldBlock) => {
             let mut owner = String::new();
             // Only for the message; without it the message is shorter.
             let _ = file.read_to_string(&mut owner);
-            return Err(PlatformError::Locked { path: directory.to_owned(), owner: owner.trim().to_owned() });
+            let owner = owner.trim();
+            return Ok(Err(if owner.is_empty() { UNKNOWN_OWNER.to_owned() } else { owner.to_owned() }));
         }
-        Err(std::fs::TryLockError::Error(source)) => return Err(io("lock", &path, source)),
+        Err(std::fs::TryLockError::Error(source)) => return Err(io("lock", path, source)),
     }
-    let noted =
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "process {}", std::process::id()));
-    noted.map_err(|source| io("write", &path, source))?;
-    Ok(file)
+    // The lock is ours without these words: a full disk costs somebody else's message a word, and us no start.
+    let noted = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(words.as_bytes()));
+    if let Err(error) = noted {
+        tracing::warn!(path = %path.display(), %error, "who has the lock could not be noted there");
+    }
+    Ok(Ok(file))
 }
 
 fn check_format(directory: &Path) -> Result<(), PlatformError> {

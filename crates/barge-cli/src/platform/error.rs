@@ -40,6 +40,12 @@ pub(crate) enum PlatformError {
     Target(#[source] barge_registrar::TargetError),
     #[error("there is no gateway in {path}: nothing there says where one listens")]
     NoGateway { path: PathBuf },
+    #[error("the gateway in {path} has a platform already ({owner})")]
+    GatewayTaken { path: PathBuf, owner: String },
+    #[error(
+        "some instances still run: they have not ended in time, or the gateway has not acknowledged that they get no requests"
+    )]
+    StillRuns,
     #[error("the platform broke: {what}")]
     Broke { what: String },
     #[error("watch for signals")]
@@ -80,6 +86,13 @@ impl From<PlatformError> for Failure {
             )),
             PlatformError::NoGateway { path } => failure
                 .hint(format!("`barge gateway --data {}` starts one there; then start this again", path.display())),
+            PlatformError::GatewayTaken { .. } => failure.hint(
+                "two platforms would end each other's instances there; stop that one, or start a gateway for this one with \
+                 `barge gateway --data DIRECTORY --any-port`",
+            ),
+            PlatformError::StillRuns => {
+                failure.hint("what runs is left as it is; see that the gateway is up, and repeat `barge down`")
+            }
             PlatformError::Broke { .. } => {
                 failure.hint("the instances go on; start it again, and it takes them over. Its log is above")
             }

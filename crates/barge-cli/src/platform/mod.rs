@@ -4,6 +4,7 @@
 //! The gateway may run in a process of its own instead ([`gateway`]), and then requests outlive the platform as well.
 
 mod directory;
+mod down;
 mod error;
 mod gateway;
 mod listeners;
@@ -20,7 +21,7 @@ use barge_engine_local::{LocalEngine, LocalEngineConfig, TrafficEndpoint};
 use barge_image::{Client as ImageClient, Credentials};
 use barge_model::EnvironmentName;
 use barge_registrar::{Registrar, RegistrarConfig, RegistrationTarget};
-use barge_registry::{Storage, Verdict};
+use barge_registry::{Reserve, Storage, Verdict};
 use barge_runtime::listen::{self, Limits};
 use barge_runtime::{Tasks, chain};
 use barge_server::{Environment, Retention, Server, ServerConfig, Tokens};
@@ -28,7 +29,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use directory::Held;
 pub(crate) use directory::{DataDirectory, Ports};
+pub(crate) use down::take_down;
 pub(crate) use error::PlatformError;
 use gateway::Entrance;
 pub(crate) use gateway::LoneGateway;
@@ -36,6 +39,9 @@ use listeners::Listeners;
 
 /// How many bytes of images the embedded registry keeps at the most.
 const REGISTRY_LIMIT: u64 = 20 * 1024 * 1024 * 1024;
+/// What it leaves of a smaller disk: instances, records and everybody else have to go on writing. Not more than they need for long, or a
+/// large disk that is well used would take no image.
+const REGISTRY_RESERVE: Reserve = Reserve { one_in: 20, at_most: 1024 * 1024 * 1024 };
 /// How often what nobody needs is removed from the registry.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(3600);
 /// Nothing younger is removed: a push may be under way, and what was pushed may be released tomorrow.
@@ -44,6 +50,8 @@ const COLLECT_GRACE: Duration = Duration::from_secs(24 * 3600);
 const HEADER_LIMIT: Duration = Duration::from_secs(15);
 /// How long requests and tasks may take to end at shutdown.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// How much longer than their grace instances may take to end with the platform.
+const SUSPEND_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a platform needs.
 #[derive(Debug, Clone)]
@@ -70,6 +78,8 @@ pub(crate) struct Platform {
     /// An administrator's token.
     pub(crate) token: String,
     engine: Arc<LocalEngine>,
+    /// The gateway that runs on its own and is ours as long as this is held.
+    behind: Option<Held>,
     /// What serves requests; stopped first.
     front: Tasks,
     /// The registrar, which the engine needs until its last instance has stopped.
@@ -80,6 +90,8 @@ impl Platform {
     /// Starts everything.
     pub(crate) async fn start(directory: DataDirectory, config: PlatformConfig) -> Result<Self, PlatformError> {
         let alone = config.gateway.as_deref().map(gateway::reach).transpose()?;
+        let behind = config.gateway.as_deref().map(|gateway| directory.hold_gateway(gateway)).transpose()?;
+        directory.put_gateway(config.gateway.as_deref())?;
         let listeners = Listeners::open(&directory, config.ports, alone).await?;
         let files = open_files::raise();
         let (api, registry) = (listeners.api.1, listeners.registry.1);
@@ -97,6 +109,7 @@ impl Platform {
             acknowledgements,
             open_files: files.before,
             traffic: Some(traffic),
+            only_ends: false,
         })
         .await
         .map_err(PlatformError::Engine)?;
@@ -112,8 +125,8 @@ impl Platform {
         let token = admin_token(&directory, &server).await?;
         let tokens = server.tokens();
         tokens.add_internal(&pull_token, "engine", TokenRole::Viewer);
-        let storage =
-            Storage::open(directory.subdirectory("registry")?, REGISTRY_LIMIT).map_err(PlatformError::Registry)?;
+        let storage = Storage::open(directory.subdirectory("registry")?, REGISTRY_LIMIT);
+        let storage = storage.map_err(PlatformError::Registry)?.with_reserve(REGISTRY_RESERVE);
 
         let mut routes = server.router();
         if let Some(own) = own {
@@ -128,7 +141,7 @@ impl Platform {
         let kept = server.digests_reader();
         front.spawn("collection of images", collect(storage, kept, shutdown.clone()));
         front.spawn("server", server.run());
-        Ok(Self { directory, api, registry, gateway: reached.serves, token, engine, front, back })
+        Ok(Self { directory, api, registry, gateway: reached.serves, token, engine, behind, front, back })
     }
 
     /// The address of the API.
@@ -151,14 +164,20 @@ impl Platform {
         PlatformError::unless_asked(stopped)
     }
 
-    /// Ends requests, then stops every instance; the next start starts them again.
+    /// Whether the gateway runs in a process of its own, and serves on when this one ends.
+    pub(crate) fn is_behind_a_gateway(&self) -> bool {
+        self.behind.is_some()
+    }
+
+    /// Ends requests, then stops every instance; the next start starts them again. Right where the gateway ends as well.
     pub(crate) async fn stop(self) {
         self.front.stop(STOP_LIMIT).await;
-        self.engine.suspend(Duration::from_secs(30)).await;
+        self.engine.suspend(SUSPEND_PATIENCE).await;
         self.back.stop(STOP_LIMIT).await;
     }
 
-    /// Ends itself and no instance: a platform that broke takes nothing with it. The next start takes them over.
+    /// Ends itself and no instance: a platform that broke takes nothing with it, nor does one whose gateway serves on. The next start
+    /// takes them over.
     pub(crate) async fn let_go(self) {
         self.front.stop(STOP_LIMIT).await;
         self.engine.detach().await;

@@ -131,3 +131,15 @@ fn it_works_in_a_directory_below_the_project() {
     let run = place.finish(place.command(&["build", "--digest", "project"]).current_dir(place.project().join("..")));
     assert_eq!(run.ok(), digest);
 }
+
+#[test]
+fn a_huge_barge_yaml_is_refused_by_its_size_and_not_read() {
+    let place = Place::new();
+    place.greeter();
+    let file = std::fs::File::options().write(true).open(place.project().join("barge.yaml")).unwrap();
+    // All holes: more than any memory, and nothing on the disk.
+    file.set_len(1 << 40).unwrap();
+    let run = place.run("build --digest");
+    assert_eq!(run.code, 2, "{}", run.told());
+    assert!(run.err.contains("has 1099511627776 bytes; at most 262144 are read"), "{}", run.told());
+}

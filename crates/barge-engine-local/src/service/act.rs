@@ -257,11 +257,16 @@ pub(super) fn at_once() -> StopRequest {
     StopRequest { traffic: None, quiet_ms: 0, limit_ms: 0, grace_ms: 5000 }
 }
 
-fn release_of(status: &RolloutStatus, release: &ReleaseId) -> Option<Release> {
+pub(super) fn release_of(status: &RolloutStatus, release: &ReleaseId) -> Option<Release> {
     status.sets.iter().find(|set| set.release.id == *release).map(|set| set.release.clone())
 }
 
-fn stop_request(key: &ServiceKey, instance: &Instance, release: Option<Release>, shared: &Shared) -> StopRequest {
+pub(super) fn stop_request(
+    key: &ServiceKey,
+    instance: &Instance,
+    release: Option<Release>,
+    shared: &Shared,
+) -> StopRequest {
     let drain = release.map(|release| release.config.drain).unwrap_or_default();
     let traffic = shared.config.traffic.as_ref().map(|endpoint| TrafficCheck {
         address: endpoint.address,

@@ -1,8 +1,10 @@
 //! One service's task: observe, decide, store, act; again after every change.
 //!
-//! `act` carries out what was decided, `news` takes in what the instances' barge-inits say and what their ends mean.
+//! `act` carries out what was decided, `news` takes in what the instances' barge-inits say and what their ends mean, `leave` stops
+//! everything with the platform.
 
 mod act;
+mod leave;
 mod news;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +13,8 @@ use std::time::Duration;
 
 use barge_engine::{Desired, EngineError, ServiceReport};
 use barge_init::Plan;
-use barge_model::registration::{Acknowledged, Acknowledgements};
-use barge_model::rollout::{Action, InstancePhase, Observed, RegistrarHealth, RolloutStatus, WaitingOn, step};
+use barge_model::registration::{Acknowledged, Acknowledgements, Wanted};
+use barge_model::rollout::{Action, Observed, RegistrarHealth, RolloutStatus, WaitingOn, step};
 use barge_model::{InstanceId, ServiceKey, Timestamp};
 use barge_runtime::chain;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +24,7 @@ use crate::engine::{Shared, now};
 use crate::instance::{self, News};
 use crate::observe::{Instance, Process, Trouble};
 use crate::store::{ServiceStore, StoreError};
+use leave::Leaving;
 
 /// What can be asked of a service's task.
 #[derive(Debug)]
@@ -29,7 +32,18 @@ pub(crate) enum Message {
     /// Take a desired state.
     Apply(Box<Desired>, oneshot::Sender<Result<(), EngineError>>),
     /// Stop every process, because the platform stops; nothing of the desired state changes.
-    Suspend(oneshot::Sender<()>),
+    Leave(Leave),
+}
+
+/// How every process is to be stopped.
+#[derive(Debug)]
+pub(crate) struct Leave {
+    /// Each is first taken offline, and has its requests answered; else all are stopped at once.
+    pub(crate) orderly: bool,
+    /// How much longer than the processes may take by their own settings.
+    pub(crate) patience: Duration,
+    /// Told at the end whether all have stopped.
+    pub(crate) done: oneshot::Sender<bool>,
 }
 
 /// Every port that an instance has; kept by the engine.
@@ -58,7 +72,7 @@ pub(crate) struct Service {
     preparing: JoinSet<Prepared>,
     /// Watches of instances, and stops under way.
     watches: JoinSet<()>,
-    suspended: Option<oneshot::Sender<()>>,
+    leaving: Option<Leaving>,
 }
 
 impl Service {
@@ -74,7 +88,7 @@ impl Service {
             news: mpsc::channel(256),
             preparing: JoinSet::new(),
             watches: JoinSet::new(),
-            suspended: None,
+            leaving: None,
             key,
             store,
             shared,
@@ -100,20 +114,16 @@ impl Service {
         let mut registrar_works = true;
         loop {
             let pause = self.reconcile();
-            if self.suspended.is_some() && !self.instances.values().any(|i| i.process == Process::Running) {
-                if let Some(done) = self.suspended.take() {
-                    // Whoever asked may have lost his patience.
-                    let _ = done.send(());
-                }
+            if self.has_left() {
                 return;
             }
             tokio::select! {
-                // Who asks for a suspension lets go of us as well; it is over when everything has stopped.
-                message = messages.recv(), if self.suspended.is_none() => match message {
+                // Who asks us to leave lets go of us as well; it is over when everything has stopped.
+                message = messages.recv(), if self.leaving.is_none() => match message {
                     Some(Message::Apply(desired, reply)) => {
                         let _ = reply.send(self.apply(*desired));
                     }
-                    Some(Message::Suspend(done)) => self.suspend(done).await,
+                    Some(Message::Leave(leave)) => self.leave(leave).await,
                     None => return,
                 },
                 Some(news) = self.news.1.recv() => self.take_news(news),
@@ -144,7 +154,11 @@ impl Service {
 
     /// Decides and acts until nothing changes any more; the answer is how long to wait for the next change.
     fn reconcile(&mut self) -> Duration {
-        if self.suspended.is_some() {
+        if self.leaving.is_some() {
+            return self.go_on_leaving();
+        }
+        // An engine that only ends what runs decides nothing.
+        if self.shared.config.only_ends {
             return IDLE;
         }
         if self.instances.values().any(|instance| instance.process == Process::Adopting) {
@@ -229,31 +243,14 @@ impl Service {
         acknowledgements
     }
 
-    async fn suspend(&mut self, done: oneshot::Sender<()>) {
-        // What is being prepared has not been started: that happens in this task alone.
-        self.preparing.shutdown().await;
-        for (id, instance) in &mut self.instances {
-            if instance.phase() == InstancePhase::Held && instance.record.failed.is_none() {
-                // The scene of a failed start outlives the barge-init that holds it (I7).
-                let reason = instance.status.as_ref().and_then(|status| status.reason.clone());
-                instance.record.failed = Some(reason.unwrap_or_else(|| "its start failed".to_owned()));
-            }
-            instance.record.suspended = true;
-            if let Err(error) = self.store.put_record(&instance.record) {
-                tracing::warn!(instance = %id, error = chain(&error), "this stop will count as a crash");
-            }
-            if matches!(instance.process, Process::Running | Process::Adopting) {
-                instance.process = Process::Running;
-                self.watches.spawn(instance::stop(self.store.instance_directory(id), act::at_once()));
-            } else {
-                instance.process = Process::New;
-            }
-        }
-        self.suspended = Some(done);
-    }
-
     fn publish_wanted(&self) {
-        let list = self.instances.values().map(Instance::wanted).collect();
+        let empties = self.empties_itself();
+        let wanted = |instance: &Instance| {
+            let wanted = instance.wanted();
+            // Whatever it answers to its check: it is about to stop, and comes back later under the same id.
+            if empties { Wanted { ready: false, dead: true, ..wanted } } else { wanted }
+        };
+        let list = self.instances.values().map(wanted).collect();
         self.shared.publish_wanted(&self.key, list);
     }
 

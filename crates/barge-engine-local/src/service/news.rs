@@ -36,15 +36,15 @@ impl Service {
             tracing::info!(key = %self.key, instance = %id, "adopted");
             instance.process = Process::Running;
             // The engine that started it may have had no time to note that.
-            instance.record.suspended = self.suspended.is_some();
+            instance.record.suspended = self.leaving.is_some();
         }
         instance.attempts = 0;
         instance.trouble = None;
         let held = status.phase == Phase::Held;
         let stopping = matches!(status.phase, Phase::Stopping | Phase::Ended);
         instance.status = Some(status);
-        if !stopping && self.suspended.is_some() {
-            self.watches.spawn(instance::stop(self.store.instance_directory(id), act::at_once()));
+        if self.leaving.is_some() {
+            self.heard_while_leaving(id, stopping);
             return;
         }
         // A stop may have come before barge-init listened. Once more does no harm.

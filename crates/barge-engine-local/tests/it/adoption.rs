@@ -182,6 +182,70 @@ async fn an_engine_without_its_registrar_still_suspends_and_stops_nothing_else()
 }
 
 #[tokio::test]
+async fn files_that_a_power_cut_may_have_emptied_are_made_again() {
+    let mut world = World::serving(1).await;
+    let id = world.report().await.instances[0].id.clone();
+    let (init, process) = world.pids(&id);
+    world.close().await;
+    kill_all(&[init, process]).await;
+    let directory = world.instance_directory(&id);
+    // As the next run of the machine finds them.
+    std::fs::write(directory.join("app/service"), "").unwrap();
+    std::fs::write(directory.join("boot"), "an earlier run").unwrap();
+    world.open_again().await;
+    let after = world.wait_one("the instance again", |instance| available(instance) && instance.restarts == 1).await;
+    assert_eq!(get(&after, "/").await.as_deref(), Some("one"));
+}
+
+#[tokio::test]
+async fn what_is_wound_down_is_offline_first_and_comes_back_as_it_was() {
+    let mut world = World::serving(2).await;
+    let before = world.report().await;
+    let pids: Vec<_> = before.instances.iter().map(|instance| world.pids(&instance.id)).collect();
+    assert!(world.engine.wind_down(Duration::from_secs(20)).await, "all of them have ended");
+    for (instance, (init, process)) in before.instances.iter().zip(pids) {
+        assert!(!alive(process) && !alive(init));
+        let timeline = world.status(&instance.id).timeline;
+        let drained = timeline.iter().any(|step| step.what.contains("asked to stop: draining"));
+        assert!(drained, "it was not stopped as its release says: {timeline:?}");
+    }
+    let held = world.table.list(&crate::support::key()).1;
+    assert!(held.iter().all(|listed| listed.put.state == barge_gateway::PutState::Offline), "{held:?}");
+    world.reopen().await;
+    let after = world.wait("both again", |report| report.instances.iter().filter(|i| available(i)).count() == 2).await;
+    for (old, new) in before.instances.iter().zip(&after.instances) {
+        assert_eq!((&old.id, old.restarts), (&new.id, new.restarts), "this is no crash");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_acknowledges_offline_is_not_stopped() {
+    let mut world = World::serving(1).await;
+    world.end_registrar().await;
+    let (_, process) = world.pids(&world.report().await.instances[0].id);
+    assert!(!world.engine.wind_down(Duration::from_millis(200)).await, "it cannot have ended");
+    assert!(alive(process));
+    world.close().await;
+    world.open_again().await;
+    let again = world.wait_one("the instance", available).await;
+    assert_eq!(world.pids(&again.id).1, process, "it was started anew");
+}
+
+#[tokio::test]
+async fn an_engine_that_only_ends_starts_nothing() {
+    let mut world = World::serving(1).await;
+    let id = world.report().await.instances[0].id.clone();
+    let (init, process) = world.pids(&id);
+    world.close().await;
+    kill_all(&[init, process]).await;
+    world.open_to_end().await;
+    assert!(world.engine.wind_down(Duration::from_secs(20)).await);
+    assert_eq!(world.status(&id).init_pid.cast_signed(), init, "it was started again");
+    world.reopen().await;
+    world.wait_one("the instance again", available).await;
+}
+
+#[tokio::test]
 async fn an_end_that_was_begun_is_brought_to_its_end() {
     let mut world = World::serving(3).await;
     world.scale(1).await;

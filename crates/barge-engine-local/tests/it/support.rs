@@ -64,7 +64,7 @@ impl World {
                 .await;
         let gateway = serve(&mut servers, barge_gateway::api::router(Arc::clone(&table), TOKEN)).await;
         let (engine, registrar) =
-            open(directory.path(), &table, &client, gateway, vec![example("barge-init").into()]).await;
+            open(directory.path(), &table, &client, gateway, vec![example("barge-init").into()], false).await;
         let desired =
             Desired { key: key(), version: 1, rollout: RolloutSpec { replicas: 1, ..RolloutSpec::default() } };
         Self { directory, engine, table, client, registry, gateway, registrar, servers, desired }
@@ -89,7 +89,14 @@ impl World {
     /// Opens the engine with another program as barge-init.
     pub(crate) async fn open_with(&mut self, init: Vec<std::ffi::OsString>) {
         (self.engine, self.registrar) =
-            open(self.directory.path(), &self.table, &self.client, self.gateway, init).await;
+            open(self.directory.path(), &self.table, &self.client, self.gateway, init, false).await;
+    }
+
+    /// Opens an engine that only ends what runs.
+    pub(crate) async fn open_to_end(&mut self) {
+        let init = vec![example("barge-init").into()];
+        (self.engine, self.registrar) =
+            open(self.directory.path(), &self.table, &self.client, self.gateway, init, true).await;
     }
 
     /// Ends the registrar for good.
@@ -224,6 +231,7 @@ async fn open(
     client: &Client,
     gateway: SocketAddr,
     init_program: Vec<std::ffi::OsString>,
+    only_ends: bool,
 ) -> (Arc<LocalEngine>, (tokio::task::JoinHandle<()>, CancellationToken)) {
     let (sender, acknowledgements) = channel();
     let engine = LocalEngine::open(LocalEngineConfig {
@@ -234,6 +242,7 @@ async fn open(
         images: client.clone(),
         acknowledgements,
         traffic: Some(TrafficEndpoint { address: gateway, token: TOKEN.to_owned() }),
+        only_ends,
     })
     .await
     .unwrap();

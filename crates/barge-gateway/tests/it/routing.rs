@@ -32,20 +32,30 @@ async fn a_request_is_routed_by_host_or_by_headers_and_mistakes_are_told_in_word
     let id = uid(1).to_string();
     let other = uid(2).to_string();
     let not_online = format!("instance {other} of test/greeter is not online");
-    let by_header = [("host", "x"), ("barge-service", "greeter"), ("barge-environment", "test")];
+    let by_header = [("host", "127.0.0.1:8080"), ("barge-service", "greeter"), ("barge-environment", "test")];
+    let below = [("host", "any.localhost"), ("barge-service", "greeter"), ("barge-environment", "test")];
+    let rebound = [("host", "evil.example:8080"), ("barge-service", "greeter"), ("barge-environment", "test")];
+    let foreign = "with a barge-service header the host must be a name of this machine, such as localhost, \
+                   and not \"evil.example:8080\"";
     let cases: &[Case<'_>] = &[
         (&[("host", "greeter.test.localhost")], 200, "hello"),
         (&[("host", "Greeter.TEST.localhost:8080")], 200, "hello"),
         (&[("host", "greeter.test.localhost.")], 200, "hello"),
         (&by_header, 200, "hello"),
+        (&below, 200, "hello"),
+        (&rebound, 400, foreign),
         (&[("host", "greeter.test.localhost"), ("barge-instance", &id)], 200, "hello"),
         (&[("host", "greeter.test.localhost"), ("barge-instance", &other)], 503, &not_online),
         (&[("host", "greeter.uat.localhost")], 503, "no instance of uat/greeter was ever online"),
         (&[("host", "greeter.localhost")], 400, "the host \"greeter.localhost\" is not SERVICE.ENVIRONMENT.localhost"),
         (&[("host", "a.b.c.localhost")], 400, "the host \"a.b.c.localhost\" is not SERVICE.ENVIRONMENT.localhost"),
         (&[("host", "127.0.0.1:80")], 400, "the host \"127.0.0.1:80\" is not SERVICE.ENVIRONMENT.localhost"),
-        (&[("host", "x"), ("barge-service", "Greeter")], 400, "the header barge-service is not a valid name"),
-        (&[("host", "x"), ("barge-service", "greeter")], 400, "the header barge-environment is not a valid name"),
+        (&[("host", "localhost"), ("barge-service", "Greeter")], 400, "the header barge-service is not a valid name"),
+        (
+            &[("host", "localhost"), ("barge-service", "greeter")],
+            400,
+            "the header barge-environment is not a valid name",
+        ),
         (
             &[("host", "greeter.test.localhost"), ("barge-instance", "one")],
             400,

@@ -1,5 +1,6 @@
 //! An instance's way: online after readiness, offline before its end, and never back (R1, R2, R6).
 
+use barge_model::registration::Acknowledgements;
 use barge_model::registration::Intent::{Offline, Online, Terminal};
 use barge_model::rollout::RegistrarHealth;
 
@@ -35,6 +36,23 @@ async fn an_end_is_told_and_acknowledged() {
     bench.want([ending(1)]);
     bench.wait(1, false, true).await;
     assert_eq!(bench.target.calls(1), [Online, Terminal]);
+    bench.check();
+}
+
+#[tokio::test]
+async fn what_is_dead_is_acknowledged_offline_also_where_it_was_never_registered() {
+    let mut bench = Bench::fake();
+    bench.want([ready(1), starting(2)]);
+    bench.wait_online(1).await;
+    assert!(bench.acknowledged(1).is_some_and(|seen| !seen.offline));
+    assert_eq!(bench.acknowledged(2), None);
+    bench.want([dead(1), dead(2)]);
+    let offline =
+        |number| move |seen: &Acknowledgements| seen.instances.get(&id(number)).is_some_and(|one| one.offline);
+    bench.wait_for("1 offline", offline(1)).await;
+    bench.wait_for("2 offline", offline(2)).await;
+    assert_eq!(bench.target.calls(1), [Online, Offline]);
+    assert!(bench.target.calls(2).is_empty());
     bench.check();
 }
 

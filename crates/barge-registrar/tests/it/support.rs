@@ -234,8 +234,9 @@ impl<T: RegistrationTarget + Clone> Bench<T> {
 
     /// Waits until an instance is acknowledged as said.
     pub(crate) async fn wait(&mut self, number: u128, online: bool, terminal: bool) {
-        let what = Acknowledged { online, terminal };
-        self.wait_for(&format!("{number} {what:?}"), |seen| seen.instances.get(&id(number)) == Some(&what)).await;
+        let fits = |seen: &Acknowledged| (seen.online, seen.terminal) == (online, terminal);
+        let what = format!("{number} online: {online}, terminal: {terminal}");
+        self.wait_for(&what, |seen| seen.instances.get(&id(number)).is_some_and(fits)).await;
     }
 
     pub(crate) async fn wait_online(&mut self, number: u128) {

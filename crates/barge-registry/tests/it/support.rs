@@ -58,6 +58,11 @@ impl Registry {
         Self { directory, storage, router }
     }
 
+    /// The routes of the same registry under other settings.
+    pub(crate) fn router_of(&self, storage: Storage) -> Router {
+        router(storage, Arc::new(|_, _| Verdict::Granted))
+    }
+
     pub(crate) async fn call(
         &self,
         method: &str,

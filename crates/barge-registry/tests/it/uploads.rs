@@ -139,6 +139,23 @@ async fn the_limit_of_space_holds_and_what_is_given_up_makes_room() {
 }
 
 #[tokio::test]
+async fn the_last_room_of_a_disk_is_left_to_others() {
+    let registry = Registry::new();
+    let push = async |reserve: barge_registry::Reserve| {
+        let router = registry.router_of(registry.storage.clone().with_reserve(reserve));
+        let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"content"));
+        crate::support::call(&router, "POST", &path, &[], Body::from("content")).await
+    };
+    // As on a disk of which all is to stay free; it has less than that.
+    let refused = push(barge_registry::Reserve { one_in: 1, at_most: u64::MAX }).await;
+    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::INSUFFICIENT_STORAGE, "DENIED"));
+    let told = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+    assert!(told.starts_with("the registry is full: the last ") && told.contains("kept free"), "{told}");
+    assert_eq!((registry.files("uploads"), registry.files("blobs")), (0, 0), "nothing of it stays");
+    assert_eq!(push(barge_registry::Reserve { one_in: 1, at_most: 0 }).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn the_same_blob_sent_twice_takes_its_room_once() {
     let registry = Registry::with_limit(100);
     for _ in 0..5 {
@@ -203,6 +220,26 @@ async fn a_piece_that_breaks_off_leaves_the_upload_as_it_was() {
     let name = digest(b"01234567");
     let done = registry.call("PUT", &format!("{location}?digest={name}"), &[], "4567").await;
     assert_eq!(done.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_client_that_stops_in_the_middle_is_given_up_and_its_upload_can_go_on() {
+    let registry = Registry::new();
+    let limit = std::time::Duration::from_millis(50);
+    let router = registry.router_of(registry.storage.clone().with_stall_limit(limit));
+    let location = registry.begin("a").await;
+    // Held to the end: the connection stays, and nothing more comes.
+    let (sender, body) = piecewise();
+    sender.send(Ok(Bytes::from("0123"))).await.unwrap();
+    let answer = crate::support::call(&router, "PATCH", &location, &[], body).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"));
+    assert_eq!(registry.get(&location).await.header("range"), "0-0", "nothing of the piece stays");
+    assert_eq!(registry.call("PATCH", &location, &[], "0123").await.status, StatusCode::ACCEPTED);
+    let (manifest_sender, body) = piecewise();
+    manifest_sender.send(Ok(Bytes::from("{"))).await.unwrap();
+    let answer = crate::support::call(&router, "PUT", "/v2/a/manifests/one", &[], body).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "MANIFEST_INVALID"));
+    drop((sender, manifest_sender));
 }
 
 #[tokio::test]

@@ -23,19 +23,10 @@ fn host_of(request: &Request) -> Option<String> {
 
 fn judge(host: Option<&str>, headers: &HeaderMap) -> Result<(), &'static str> {
     let host = host.ok_or("the request names no host")?;
-    if !is_loopback(host) {
+    if !barge_runtime::host::is_loopback(host) {
         return Err("this server answers only under a loopback name, such as 127.0.0.1 or localhost");
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let same = origin.to_str().ok().and_then(|origin| origin.split_once("://")).is_some_and(|(_, from)| from == host);
     if same { Ok(()) } else { Err("requests from web pages of other sites are not taken") }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

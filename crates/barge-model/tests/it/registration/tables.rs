@@ -28,6 +28,25 @@ fn one_call_is_under_way_at_a_time() {
 }
 
 #[test]
+fn offline_is_what_the_target_has_acknowledged_and_nobody_has_changed_since() {
+    assert!(Registration::default().offline(), "the target was never told of it");
+    let mut registration = online();
+    assert!(!registration.offline());
+    registration.want(Want::Be(Intent::Offline));
+    assert!(!registration.offline(), "nobody has acknowledged it");
+    let call = registration.next_call(NOW).unwrap();
+    assert!(!registration.offline());
+    registration.answered(call, Answer::Applied, NOW);
+    assert!(registration.offline());
+    registration.want(Want::Be(Intent::Online));
+    assert!(!registration.offline(), "it is about to come back");
+    registration.want(Want::Be(Intent::Terminal));
+    let call = registration.next_call(NOW).unwrap();
+    registration.answered(call, Answer::Applied, NOW);
+    assert!(registration.offline());
+}
+
+#[test]
 fn what_changes_nothing_is_not_stored() {
     let mut registration = Registration::default();
     assert!(!registration.want(Want::Keep));
