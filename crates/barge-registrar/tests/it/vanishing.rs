@@ -7,7 +7,7 @@ use barge_model::registration::Intent::{Online, Terminal};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::support::{Bench, key, ready, service};
+use crate::support::{Bench, ending, key, ready, service};
 
 async fn four_online() -> Bench<crate::support::Fake> {
     let mut bench = Bench::fake();
@@ -75,6 +75,19 @@ async fn the_empty_list_of_one_service_among_many_is_not_believed() {
     for number in (1..=4).chain(11..=19).chain([21]) {
         assert_eq!(bench.target.calls(number), [Online]);
     }
+    bench.check();
+}
+
+#[tokio::test]
+async fn those_that_end_do_not_make_an_empty_list_believable() {
+    let mut bench = four_online().await;
+    bench.want([ready(1), ready(2), ending(3), ending(4)]);
+    bench.wait_target(3, Terminal).await;
+    bench.wait_target(4, Terminal).await;
+    bench.want([]);
+    bench.wait_unhealthy("2 of ").await;
+    assert_eq!(bench.target.calls(1), [Online]);
+    assert_eq!(bench.target.calls(2), [Online]);
     bench.check();
 }
 
