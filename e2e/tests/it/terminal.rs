@@ -86,8 +86,13 @@ fn output_is_followed_and_that_of_a_held_instance_is_there() {
 
     let mut follow = platform.command(&project, &["logs", "-f", "--tail", "0"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(follow.stdout.take().unwrap()));
-    platform.barge(&project, &["exec", "--", "sh", "-c", "echo written by hand >> ../output.log"]);
+    // Again and again: what is written before somebody follows is not shown.
+    let again = "while echo written by hand >> ../output.log; do sleep 0.1; done";
+    let mut writer =
+        platform.command(&project, &["exec", "--", "sh", "-c", again]).stdin(Stdio::null()).spawn().unwrap();
     assert!(lines.next().unwrap().unwrap().contains("written by hand"));
+    writer.kill().unwrap();
+    writer.wait().unwrap();
     follow.kill().unwrap();
     follow.wait().unwrap();
 }
