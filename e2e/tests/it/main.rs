@@ -21,6 +21,7 @@ mod processes;
 mod registry;
 mod soak;
 mod stage;
+mod stored;
 mod support;
 mod terminal;
 mod together;
