@@ -1,10 +1,12 @@
 //! The project on disk: where its barge.yaml is, what it says, where its built files are and what starts them.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use barge_image::scan::{Found, FoundKind};
 use barge_image::{detect, scan};
-use barge_model::manifest::{Command, Manifest, ServiceConfig, parse};
+use barge_model::manifest::{Command, MAX_MANIFEST_BYTES, Manifest, ManifestError, ServiceConfig, parse};
 use barge_model::{EnvironmentName, ServiceName};
 
 use crate::failure::{Failure, Kind};
@@ -35,7 +37,8 @@ impl Project {
     /// The name in a barge.yaml that as a whole cannot be understood.
     pub(crate) fn name_near(start: &Path) -> Option<ServiceName> {
         let directory = start.ancestors().find(|directory| directory.join(MANIFEST).is_file())?;
-        let text = std::fs::read_to_string(directory.join(MANIFEST)).ok()?;
+        let (bytes, _) = read(&directory.join(MANIFEST)).ok()?;
+        let text = String::from_utf8(bytes).ok()?;
         let mut names = text.lines().filter_map(|line| line.strip_prefix("name:"));
         let name = names.next()?.split(" #").next()?.trim().trim_matches(['"', '\'']);
         ServiceName::new(name).ok().filter(|_| names.next().is_none())
@@ -57,8 +60,9 @@ impl Project {
     /// The project in `directory`.
     pub(crate) fn load(directory: &Path) -> Result<Self, Failure> {
         let path = directory.join(MANIFEST);
-        let bytes = std::fs::read(&path).map_err(|error| Failure::io(format!("read {}", path.display()), &error))?;
-        let manifest = parse(&bytes).map_err(|error| {
+        let (bytes, size) = read(&path).map_err(|error| Failure::io(format!("read {}", path.display()), &error))?;
+        let parsed = if size > MAX_MANIFEST_BYTES { Err(ManifestError::TooLarge { size }) } else { parse(&bytes) };
+        let manifest = parsed.map_err(|error| {
             let told = error.to_string();
             // Editors and terminals turn PATH:LINE:COLUMN into a link.
             let told = told.strip_prefix(MANIFEST).map_or(told.clone(), |rest| format!("{}{rest}", path.display()));
@@ -141,6 +145,16 @@ impl Project {
             Failure::from_error(Kind::Usage, &error).context(&format!("{}, for {environment}", path.display()))
         })
     }
+}
+
+/// The bytes of a barge.yaml, and how many there are. Of one that is too large, hardly more than may be there are read.
+fn read(path: &Path) -> std::io::Result<(Vec<u8>, usize)> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    file.take(MAX_MANIFEST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    let size = usize::try_from(size).unwrap_or(usize::MAX).max(bytes.len());
+    Ok((bytes, size))
 }
 
 /// A command such as `./server` must name a program that is there; the failed start that it would lead to costs more time.
