@@ -153,8 +153,9 @@ impl Cut {
     /// Whether a request that begins with these bytes is to be cut.
     fn concerns(self, head: &[u8]) -> bool {
         let text = String::from_utf8_lossy(head).to_ascii_lowercase();
-        let length =
-            text.split_once("\r\ncontent-length: ").and_then(|(_, rest)| rest.split("\r\n").next()?.parse().ok());
+        let length = text
+            .split_once("\r\ncontent-length: ")
+            .and_then(|(_, rest)| rest.split("\r\n").next()?.parse::<usize>().ok());
         head.starts_with(self.begins.as_bytes()) && length.unwrap_or(0) >= self.after
     }
 }
