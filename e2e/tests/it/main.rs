@@ -19,6 +19,7 @@ mod misbehaving;
 mod points;
 mod processes;
 mod registry;
+mod rights;
 mod soak;
 mod stage;
 mod stored;
