@@ -90,9 +90,10 @@ impl Story {
         drop(points);
         let counted = runtime.block_on(load.stop());
         self.judge(fault, &counted);
-        let looks = record.end();
-        assert!(looks.len() * 4 > transitions, "of {transitions} transitions only {} were looked at", looks.len());
-        if let Err(wrong) = stored::judge(&looks) {
+        let seen = record.end();
+        let looks = seen.looks.len();
+        assert!(looks * 4 > transitions, "of {transitions} transitions only {looks} were looked at");
+        if let Err(wrong) = stored::judge(&seen) {
             panic!("{tale:?}, {fault:?}, {acted:?}: {wrong}");
         }
         Played { transitions, acted: acted.map(|acted| self.proven(fault, acted)) }

@@ -9,7 +9,7 @@
 //! | I4 | one candidate and one stable set at most, and no instances of two releases that nobody has approved |
 //! | I6, I7 | a release that was taken back or has failed gets no further instance, and none of its instances is started again |
 //! | I9 | an instance stays one of its release, and a release what it is |
-//! | R1 | at the gateway nobody is online who was never ready, and nobody who was told to stop |
+//! | R1 | at the gateway nobody is online who was not ready before, and nobody who was told to stop |
 //! | R2 | there nobody who has ended is online, nobody comes back from his end, and no generation gets smaller |
 //! | R3 | whatever the gateway knows, the registrar's journal has stored before |
 //! | R4 | at the gateway nobody ends whose end the engine has not stored |
@@ -24,13 +24,17 @@ use barge_model::registration::Intent;
 use barge_model::rollout::{Outcome, Role, RolloutPlan};
 use barge_model::{InstanceId, Release, ReleaseId};
 
-use super::record::{Kept, Look};
+use super::record::{Kept, Look, Seen};
 use crate::judge::Judged;
 
-/// Judges moments, the oldest first. The first one has to be at rest, with what its stable release is accepted as approved.
-pub(crate) fn judge(looks: &[Look]) -> Judged {
+/// The system notes the time of a file in steps of so many milliseconds, at the most.
+const CLOCK_STEP: i64 = 20;
+
+/// Judges what was seen. The first moment has to be at rest: its stable release counts as approved, and whoever is online as ready.
+pub(crate) fn judge(seen: &Seen) -> Judged {
+    let looks = &seen.looks;
     let first = looks.first().ok_or("nothing was seen")?;
-    let mut past = Past::begin(first);
+    let mut past = Past::begin(first, &seen.ready);
     let mut before = first;
     for (number, now) in looks.iter().enumerate() {
         past.learn(now);
@@ -45,31 +49,32 @@ pub(crate) fn judge(looks: &[Look]) -> Judged {
 }
 
 /// What earlier moments have shown.
-struct Past {
+struct Past<'a> {
     approved: BTreeSet<ReleaseId>,
     definitions: BTreeMap<ReleaseId, Release>,
     /// Releases that were taken back or have failed, in an earlier moment.
     over: BTreeSet<ReleaseId>,
     /// The release of each instance, and how often it was started again.
     instances: BTreeMap<InstanceId, (ReleaseId, u32)>,
-    was_ready: BTreeSet<InstanceId>,
+    /// When each instance was ready for the first time.
+    ready: &'a BTreeMap<InstanceId, i64>,
     was_online: BTreeSet<InstanceId>,
 }
 
-impl Past {
-    fn begin(first: &Look) -> Self {
+impl<'a> Past<'a> {
+    fn begin(first: &Look, ready: &'a BTreeMap<InstanceId, i64>) -> Self {
         let stable = first.status.sets.iter().filter(|set| set.role == Role::Stable);
         Self {
             approved: stable.map(|set| set.release.id.clone()).collect(),
             definitions: BTreeMap::new(),
             over: BTreeSet::new(),
             instances: BTreeMap::new(),
-            was_ready: BTreeSet::new(),
-            was_online: BTreeSet::new(),
+            ready,
+            was_online: online(first).cloned().collect(),
         }
     }
 
-    /// Takes in what a moment may build upon: the engine is told of an approval, and barge-init of a readiness, before anything follows.
+    /// Takes in what a moment may build upon: the engine is told of an approval before anything follows from it.
     fn learn(&mut self, now: &Look) {
         for release in releases(now) {
             self.definitions.entry(release.id.clone()).or_insert_with(|| release.clone());
@@ -79,8 +84,6 @@ impl Past {
                 self.approved.insert(approval.release.clone());
             }
         }
-        let ready = now.instances.iter().filter(|(_, kept)| kept.was_ready);
-        self.was_ready.extend(ready.map(|(id, _)| id.clone()));
     }
 
     /// Takes in what the next moment is compared with.
@@ -117,19 +120,19 @@ fn live(kept: &Kept) -> bool {
 }
 
 /// How a release goes that is on its way, else the one that serves.
-fn plan(past: &Past, look: &Look) -> RolloutPlan {
+fn plan(past: &Past<'_>, look: &Look) -> RolloutPlan {
     let leading = look.status.set(Role::Candidate).or(look.status.set(Role::Stable));
     leading.map(|set| past.plan_of(&set.release.id)).unwrap_or_default()
 }
 
 /// Judges one moment.
-fn moment(past: &Past, now: &Look) -> Judged {
+fn moment(past: &Past<'_>, now: &Look) -> Judged {
     numbers(past, now)?;
     roles(past, now)?;
     registrations(now)
 }
 
-fn numbers(past: &Past, now: &Look) -> Judged {
+fn numbers(past: &Past<'_>, now: &Look) -> Judged {
     let mut exist: BTreeMap<&ReleaseId, u32> = BTreeMap::new();
     for kept in now.instances.values().filter(|kept| !kept.draining) {
         *exist.entry(&kept.release).or_default() += 1;
@@ -151,7 +154,7 @@ fn numbers(past: &Past, now: &Look) -> Judged {
     Ok(())
 }
 
-fn roles(past: &Past, now: &Look) -> Judged {
+fn roles(past: &Past<'_>, now: &Look) -> Judged {
     for role in [Role::Stable, Role::Candidate] {
         let sets = now.status.sets.iter().filter(|set| set.role == role).count();
         if sets > 1 {
@@ -198,7 +201,7 @@ fn registrations(now: &Look) -> Judged {
 }
 
 /// Judges what has changed.
-fn step(past: &Past, before: &Look, now: &Look) -> Judged {
+fn step(past: &Past<'_>, before: &Look, now: &Look) -> Judged {
     drains(past, before, now)?;
     for (id, kept) in &now.instances {
         let known = past.instances.get(id);
@@ -210,10 +213,9 @@ fn step(past: &Past, before: &Look, now: &Look) -> Judged {
             return Err(format!("I6, I7: {id} was started although its release was taken back or has failed"));
         }
     }
-    if let Some(id) = online(now).find(|id| !past.was_online.contains(*id) && !past.was_ready.contains(*id)) {
-        // What was online when the first moment was seen has been so for good reasons.
-        if !is_online(before, id) {
-            return Err(format!("R1: {id} is online and was never ready"));
+    for id in online(now).filter(|id| !past.was_online.contains(*id)) {
+        if past.ready.get(id).is_none_or(|at| *at > now.gateway_at + CLOCK_STEP) {
+            return Err(format!("R1: {id} is online, and was ready at {:?}", past.ready.get(id)));
         }
     }
     for (id, earlier) in &before.gateway {
@@ -229,7 +231,7 @@ fn step(past: &Past, before: &Look, now: &Look) -> Judged {
 }
 
 /// I2. An instance that was lost between the two moments may not have been known to be lost.
-fn drains(past: &Past, before: &Look, now: &Look) -> Judged {
+fn drains(past: &Past<'_>, before: &Look, now: &Look) -> Judged {
     let drained = |(id, kept): &(&InstanceId, &Kept)| {
         kept.draining && is_online(before, id) && before.instances.get(*id).is_some_and(|kept| !kept.draining)
     };

@@ -8,7 +8,8 @@ use barge_model::rollout::{Finished, InstanceSet, Outcome, Role, RolloutPlan};
 use barge_model::{Approval, Digest, InstanceId, Millis, Origin, Release, ReleaseId, Timestamp};
 
 use super::judge::judge;
-use super::record::{Kept, Look, Registered};
+use super::record::{Kept, Look, Registered, Seen};
+use crate::judge::Judged;
 
 fn at() -> Timestamp {
     Timestamp::from_millis(1_700_000_000_000)
@@ -48,22 +49,13 @@ fn set(number: u32, role: Role) -> InstanceSet {
 
 impl Look {
     /// An instance that serves.
-    fn serving(mut self, serial: u32, number: u32) -> Self {
-        self = self.starting(serial, number);
-        self.instances.get_mut(&id(serial)).unwrap().was_ready = true;
-        self.register(serial, 1, Intent::Online)
+    fn serving(self, serial: u32, number: u32) -> Self {
+        self.starting(serial, number).register(serial, 1, Intent::Online)
     }
 
     /// An instance that nobody asks yet.
     fn starting(mut self, serial: u32, number: u32) -> Self {
-        let kept = Kept {
-            release: release(number).id,
-            restarts: 0,
-            draining: false,
-            held: false,
-            stopping: false,
-            was_ready: false,
-        };
+        let kept = Kept { release: release(number).id, restarts: 0, draining: false, held: false, stopping: false };
         self.instances.insert(id(serial), kept);
         self
     }
@@ -103,6 +95,18 @@ impl Look {
     }
 }
 
+/// Never ready.
+const NEVER: u32 = 9;
+/// Ready when it was online already.
+const LATE: u32 = 8;
+
+/// Judges moments, before which every instance was ready that may be.
+fn judged(looks: &[Look]) -> Judged {
+    let mut ready: BTreeMap<InstanceId, i64> = (1..NEVER).map(|serial| (id(serial), 0)).collect();
+    ready.insert(id(LATE), 5000);
+    judge(&Seen { looks: looks.to_vec(), ready })
+}
+
 /// Two instances of release 1 serve.
 fn rest() -> Look {
     let mut look = Look::default().serving(1, 1).serving(2, 1);
@@ -132,12 +136,12 @@ fn aborted() -> Look {
 fn what_is_as_it_should_be_is_not_objected_to() {
     let draining = gate().with(|look| look.kept(3).draining = true);
     let told = draining.clone().register(3, 2, Intent::Terminal).with(|look| look.kept(3).stopping = true);
-    judge(&[rest(), rest().starting(3, 2), gate(), draining, told, aborted()]).unwrap();
+    judged(&[rest(), rest().starting(3, 2), gate(), draining, told, aborted()]).unwrap();
     let approved = gate().with(|look| look.approve(2));
     let next = approved.clone().with(|look| look.kept(1).draining = true);
     let more = next.clone().register(1, 2, Intent::Terminal).starting(4, 2);
-    judge(&[rest(), rest().starting(3, 2), gate(), approved, next, more]).unwrap();
-    assert!(judge(&[]).is_err(), "who has seen nothing has nothing to say");
+    judged(&[rest(), rest().starting(3, 2), gate(), approved, next, more]).unwrap();
+    assert!(judged(&[]).is_err(), "who has seen nothing has nothing to say");
 }
 
 #[test]
@@ -172,7 +176,8 @@ fn every_planted_bug_is_found() {
         ),
         ("I9", vec![rest(), rest().with(|look| look.kept(1).release = release(2).id)]),
         ("I9", vec![rest(), rest().with(|look| look.status.sets[0].release.digest = release(3).digest)]),
-        ("R1", vec![rest(), rest().starting(3, 2).register(3, 1, Intent::Online)]),
+        ("R1", vec![rest(), rest().serving(NEVER, 2)]),
+        ("R1", vec![rest(), rest().serving(LATE, 2)]),
         ("R1", vec![gate(), gate().with(|look| (look.kept(3).draining, look.kept(3).stopping) = (true, true))]),
         ("R2", vec![gate(), gate().without(3)]),
         ("R2", vec![aborted(), aborted().serving(3, 1).register(3, 3, Intent::Offline)]),
@@ -183,7 +188,7 @@ fn every_planted_bug_is_found() {
         ("R6", vec![rest(), rest().register(1, 2, Intent::Offline).register(2, 2, Intent::Offline)]),
     ];
     for (number, (rule, looks)) in planted.into_iter().enumerate() {
-        let found = judge(&looks).expect_err(&format!("planted bug {number}, against {rule}"));
+        let Err(found) = judged(&looks) else { panic!("planted bug {number}, against {rule}, is not found") };
         let first = found.split_once(": ").map(|(_, wrong)| wrong).unwrap_or_default();
         assert!(first.starts_with(&format!("{rule}: ")), "planted bug {number}, against {rule}: {found}");
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use barge_model::registration::{Intent, Registration};
 use barge_model::rollout::{RolloutSpec, RolloutStatus};
@@ -31,6 +31,17 @@ pub(crate) struct Look {
     pub(crate) journal: BTreeMap<InstanceId, Registration>,
     /// What the gateway goes by.
     pub(crate) gateway: BTreeMap<InstanceId, Registered>,
+    /// When the gateway has stored that, in milliseconds since the Unix epoch.
+    pub(crate) gateway_at: i64,
+}
+
+/// All that was seen.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// The oldest first.
+    pub(crate) looks: Vec<Look>,
+    /// When each instance was ready for the first time, by its barge-init's own clock: it may tell that before it writes it down.
+    pub(crate) ready: BTreeMap<InstanceId, i64>,
 }
 
 /// An instance: what the engine and its barge-init have stored of it.
@@ -44,8 +55,6 @@ pub(crate) struct Kept {
     pub(crate) held: bool,
     /// Its process was told to stop, or is about to be.
     pub(crate) stopping: bool,
-    /// It was ready since its last start.
-    pub(crate) was_ready: bool,
 }
 
 /// What the gateway has of an instance.
@@ -57,6 +66,12 @@ pub(crate) struct Registered {
 
 /// Files by their paths.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// A moment: its files, and when that of the gateway was written.
+type Moment = (Files, i64);
+
+/// What a barge-init writes once its instance was ready.
+const READY: &[u8] = b"\"was_ready\":true";
 
 /// A moment that does not hold still is left out after so many tries; what moves brings the next look.
 const TRIES: usize = 20;
@@ -84,25 +99,51 @@ impl Places {
         all.filter_map(|path| std::fs::read(&path).ok().map(|bytes| (path, bytes))).collect()
     }
 
-    fn moment(&self) -> Option<Files> {
+    /// One moment, unless everything moves. Readiness is noted from every reading: what a barge-init has said stands for itself, and its
+    /// file may be gone with the next start.
+    fn moment(&self, said: &mut Files) -> Option<Moment> {
         let mut before = self.read();
         for _ in 0..TRIES {
+            let statuses = before.iter().filter(|(path, bytes)| self.is_ready(path, bytes));
+            for (path, bytes) in statuses {
+                said.entry(path.clone()).or_insert_with(|| bytes.clone());
+            }
+            let written = std::fs::metadata(&self.gateway).ok().and_then(|meta| meta.modified().ok());
             let now = self.read();
             if now == before {
-                return Some(now);
+                let at = written.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+                return Some((now, i64::try_from(at.as_millis()).unwrap()));
             }
             before = now;
         }
         None
     }
 
-    fn look(&self, files: &Files) -> Look {
+    fn is_ready(&self, path: &Path, bytes: &[u8]) -> bool {
+        let of_instance = path.ends_with("status.json") && path.starts_with(self.instances());
+        of_instance && bytes.windows(READY.len()).any(|part| part == READY)
+    }
+
+    /// When an instance was ready for the first time, as the first status says that says so.
+    fn ready(said: &Files) -> BTreeMap<InstanceId, i64> {
+        let of_status = |bytes: &Vec<u8>| -> Option<(InstanceId, i64)> {
+            let status: Value = serde_json::from_slice(bytes).unwrap();
+            let steps = status["timeline"].as_array()?;
+            let ready =
+                steps.iter().find(|step| step["what"].as_str().is_some_and(|what| what.starts_with("ready")))?;
+            Some((part(&status["instance"])?, part(&ready["at"])?))
+        };
+        said.values().filter_map(of_status).collect()
+    }
+
+    fn look(&self, (files, gateway_at): &Moment) -> Look {
         let file = |path: &Path| -> Value {
             files.get(path).map(|bytes| serde_json::from_slice(bytes).unwrap()).unwrap_or_default()
         };
         let mut look = Look {
             wanted: part(&file(&self.service.join("desired.json"))["rollout"]).unwrap_or_default(),
             status: part(&file(&self.service.join("status.json"))).unwrap_or_default(),
+            gateway_at: *gateway_at,
             ..Look::default()
         };
         for path in files.keys().filter(|path| path.ends_with("instance.json")) {
@@ -113,7 +154,6 @@ impl Places {
                 draining: record["draining"] == true,
                 held: !record["failed"].is_null() || said["phase"] == "held",
                 stopping: said["phase"] == "stopping",
-                was_ready: said["was_ready"] == true,
             };
             look.instances.insert(part(&record["id"]).unwrap(), kept);
         }
@@ -146,7 +186,7 @@ fn list(directory: &Path) -> Vec<PathBuf> {
 /// Looks until it is told to end.
 pub(crate) struct Record {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Vec<Look>>>,
+    thread: Option<JoinHandle<Seen>>,
 }
 
 impl Record {
@@ -163,12 +203,13 @@ impl Record {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let mut moments: Vec<Files> = places.moment().into_iter().collect();
+            let mut said = Files::new();
+            let mut moments: Vec<Moment> = places.moment(&mut said).into_iter().collect();
             // What has changed before the end is looked at, too.
             loop {
                 let last = stopped.load(Ordering::SeqCst);
                 if changes.any() {
-                    let seen = places.moment().filter(|now| moments.last() != Some(now));
+                    let seen = places.moment(&mut said).filter(|now| moments.last() != Some(now));
                     moments.extend(seen);
                 } else if last {
                     break;
@@ -176,13 +217,14 @@ impl Record {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
-            moments.iter().map(|files| places.look(files)).collect()
+            let looks = moments.iter().map(|moment| places.look(moment)).collect();
+            Seen { looks, ready: Places::ready(&said) }
         });
         Self { stop, thread: Some(thread) }
     }
 
-    /// Ends it, and gives what was seen, the oldest first.
-    pub(crate) fn end(mut self) -> Vec<Look> {
+    /// Ends it, and gives what was seen.
+    pub(crate) fn end(mut self) -> Seen {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.take().unwrap().join().unwrap()
     }
