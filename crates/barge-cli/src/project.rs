@@ -24,6 +24,7 @@ fn beginning(path: &Path) -> std::io::Result<(Vec<u8>, usize)> {
     let mut bytes = Vec::new();
     // One byte more, for a file that grows meanwhile or does not tell its size.
     file.take(MAX_MANIFEST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    let size = size.max(bytes.len());
     Ok((bytes, size))
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -192,7 +192,7 @@ fn faketime() -> Option<PathBuf> {
 type Damage = (&'static str, fn(&mut Vec<u8>));
 
 /// What `barge up` says when it must not start.
-fn refused_to_start(platform: &TestPlatform) -> String {
+pub(crate) fn refused_to_start(platform: &TestPlatform) -> String {
     let output = Command::new(barge_binary())
         .args(["up", "--any-port", "--no-login", "--data"])
         .arg(platform.data())
@@ -312,44 +312,4 @@ fn raise_own_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard).unwrap();
-}
-
-#[test]
-fn what_is_secret_is_the_owners_alone() {
-    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-    let platform = TestPlatform::start();
-    let project = greeter(&platform, 1);
-    release_first(&platform, &project);
-    let mut seen = Vec::new();
-    walk(&platform.data(), &mut |path| {
-        let meta = std::fs::symlink_metadata(path).unwrap();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let open = meta.permissions().mode() & 0o077;
-        // What is below a closed directory is closed.
-        if path.parent() == Some(&platform.data()) && meta.is_dir() {
-            assert_eq!(open, 0, "{} is open", path.display());
-        }
-        let secret = name.ends_with(".token")
-            || name.contains("sqlite")
-            || name.ends_with(".log")
-            || name.ends_with(".json")
-            || meta.file_type().is_socket();
-        if secret && meta.file_type().is_file() || meta.file_type().is_socket() {
-            assert_eq!(open, 0, "others may read {}", path.display());
-            seen.push(name);
-        }
-    });
-    for expected in ["admin.token", "server.sqlite", "gateway.json", "output.log", "status.json"] {
-        assert!(seen.iter().any(|name| name == expected), "{expected} was not seen among {seen:?}");
-    }
-}
-
-fn walk(directory: &Path, visit: &mut dyn FnMut(&Path)) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        visit(&path);
-        if path.is_dir() && !path.is_symlink() {
-            walk(&path, visit);
-        }
-    }
 }

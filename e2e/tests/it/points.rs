@@ -10,13 +10,22 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-/// What is done at a point, given what was stored there.
-pub(crate) type Act = Box<dyn FnOnce() + Send>;
+/// What is done at a point. It gives the process that it has killed; nothing where nobody was there.
+pub(crate) type Act = Box<dyn FnOnce() -> Option<u32> + Send>;
+
+/// What came of an act.
+#[derive(Debug, Clone)]
+pub(crate) struct Acted {
+    /// What was stored at its point.
+    pub(crate) stored: String,
+    /// Who was killed, if anybody was there.
+    pub(crate) killed: Option<u32>,
+}
 
 /// A watch over a platform's files.
 pub(crate) struct Points {
     seen: Arc<AtomicUsize>,
-    killed_at: Arc<Mutex<Option<String>>>,
+    acted: Arc<Mutex<Option<Acted>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -29,9 +38,9 @@ impl Points {
             inotify.add_watch(&directory, AddWatchFlags::IN_MOVED_TO).unwrap();
         }
         let seen = Arc::new(AtomicUsize::new(0));
-        let killed_at = Arc::new(Mutex::new(None));
+        let acted = Arc::new(Mutex::new(None));
         let stop = Arc::new(AtomicBool::new(false));
-        let (count, label, stopped) = (Arc::clone(&seen), Arc::clone(&killed_at), Arc::clone(&stop));
+        let (count, done, stopped) = (Arc::clone(&seen), Arc::clone(&acted), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::SeqCst) {
                 let events = match inotify.read_events() {
@@ -43,22 +52,22 @@ impl Points {
                     Err(error) => panic!("the files cannot be watched: {error}"),
                 };
                 for name in events.into_iter().filter_map(|event| event.name) {
-                    let name = name.to_string_lossy().into_owned();
+                    let stored = name.to_string_lossy().into_owned();
                     // Of the service's own files only the rollout's status is a machine's.
-                    if name == "desired.json" {
+                    if stored == "desired.json" {
                         continue;
                     }
                     let point = count.fetch_add(1, Ordering::SeqCst);
                     if at.as_ref().is_some_and(|(at, _)| *at == point)
                         && let Some((_, act)) = at.take()
                     {
-                        act();
-                        *label.lock().unwrap() = Some(name);
+                        let killed = act();
+                        *done.lock().unwrap() = Some(Acted { stored, killed });
                     }
                 }
             }
         });
-        Self { seen, killed_at, stop, thread: Some(thread) }
+        Self { seen, acted, stop, thread: Some(thread) }
     }
 
     /// How many stores were seen so far.
@@ -66,9 +75,9 @@ impl Points {
         self.seen.load(Ordering::SeqCst)
     }
 
-    /// What was stored when the act was called, if it was.
-    pub(crate) fn killed_at(&self) -> Option<String> {
-        self.killed_at.lock().unwrap().clone()
+    /// What came of the act, if its point has come.
+    pub(crate) fn acted(&self) -> Option<Acted> {
+        self.acted.lock().unwrap().clone()
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::path::Path;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use barge_testkit::{TestGateway, TestPlatform};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::behaviours::alive;
 use crate::points::Act;
 use crate::processes::{Running, running};
 
@@ -55,6 +57,8 @@ pub(crate) struct Stage {
     serving: Vec<u32>,
     /// What the last command said.
     said: Option<File>,
+    /// The commands that a SIGKILL has ended.
+    killed: Vec<u32>,
 }
 
 impl Stage {
@@ -70,7 +74,7 @@ impl Stage {
     }
 
     fn with(platform: TestPlatform, gateway: Option<TestGateway>) -> Self {
-        Self { platform, gateway, command: Arc::default(), serving: Vec::new(), said: None }
+        Self { platform, gateway, command: Arc::default(), serving: Vec::new(), said: None, killed: Vec::new() }
     }
 
     /// Notes what serves now.
@@ -78,7 +82,8 @@ impl Stage {
         self.serving = self.platform.instance_processes();
     }
 
-    /// One SIGKILL, for whoever chooses the moment. Of instances, it is the newest one's of `service`: the one that a release is about.
+    /// One SIGKILL, for whoever chooses the moment; it gives who was killed. Of instances, it is the newest one's of `service`: the one that
+    /// a release is about.
     pub(crate) fn kill(&self, victim: Victim, service: &str) -> Act {
         let (platform, data, command) = (self.platform.pid(), self.platform.data(), Arc::clone(&self.command));
         let gateway = self.gateway.as_ref().map(TestGateway::pid);
@@ -95,10 +100,9 @@ impl Stage {
                 Victim::Init => newest(true),
                 Victim::Instance => newest(false),
             };
-            if let Some(pid) = pid {
-                // Gone already is as good as killed.
-                let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
-            }
+            // Whoever has just ended, or waits to be buried, is nobody to kill.
+            let there = pid.filter(|pid| alive(&pid.to_string()))?;
+            kill(Pid::from_raw(there.cast_signed()), Signal::SIGKILL).is_ok().then_some(there)
         })
     }
 
@@ -131,7 +135,10 @@ impl Stage {
         self.said = Some(said);
         self.command.store(child.id(), Ordering::SeqCst);
         let deadline = Instant::now() + LONGEST;
-        while child.try_wait().unwrap().is_none() {
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
             self.come_back();
             if Instant::now() > deadline {
                 child.kill().unwrap();
@@ -139,8 +146,22 @@ impl Stage {
                 panic!("barge {arguments:?} does not end; it said:\n{}", self.said());
             }
             std::thread::sleep(Duration::from_millis(5));
-        }
+        };
         self.command.store(0, Ordering::SeqCst);
+        if status.signal() == Some(Signal::SIGKILL as i32) {
+            self.killed.push(child.id());
+        }
+    }
+
+    /// Whether a command was ended by a SIGKILL, and has not come to its own end in that very moment.
+    pub(crate) fn killed(&self, command: u32) -> bool {
+        self.killed.contains(&command)
+    }
+
+    /// What the gateway goes by, as it has stored it.
+    pub(crate) fn snapshot(&self) -> PathBuf {
+        let directory = self.gateway.as_ref().map_or_else(|| self.platform.data(), TestGateway::data);
+        directory.join("gateway.json")
     }
 
     /// What the last command said, for a message.

@@ -80,6 +80,10 @@ impl From<PlatformError> for Failure {
                 "the file is left as it is, and instances go on. `sqlite3 {path} .recover` may save its records; \
                  `mv {path} {path}.damaged` and `barge up` begin a new history over what runs"
             )),
+            PlatformError::Server(StoreError::File { path, .. }) => failure.hint(format!(
+                "instances go on. The file and its directory have to be writable for whoever runs `barge up`: `ls -l {path}*` says for whom \
+                 they are"
+            )),
             PlatformError::NotOurs { .. } => failure.hint("name another directory with --data"),
             PlatformError::PortTaken { port, option, .. } => failure.hint(format!(
                 "`ss -ltnp 'sport = :{port}'` says who has it; `barge up {option} 0` takes any free port"

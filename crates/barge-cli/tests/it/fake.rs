@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 pub(crate) struct Fake {
     pub(crate) address: String,
     state: Shared,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
     _storage: tempfile::TempDir,
 }
 
@@ -147,7 +147,20 @@ impl Fake {
         };
         let routes = routes(state.clone()).merge(barge_registry::router(registry, Arc::new(allowed)));
         runtime.spawn(async move { axum::serve(listener, routes).await });
-        Self { address: format!("http://{host}"), state, _runtime: runtime, _storage: storage }
+        Self { address: format!("http://{host}"), state, runtime, _storage: storage }
+    }
+
+    /// Another registry, by host and port, is the one of every environment.
+    pub(crate) fn use_registry(&self, registry: &str) {
+        self.state.lock().unwrap().registry = registry.to_owned();
+    }
+
+    /// Serves something beside the server, for as long; the result is its host and port.
+    pub(crate) fn serve(&self, routes: Router) -> String {
+        let listener = self.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        self.runtime.spawn(async move { axum::serve(listener, routes).await });
+        host
     }
 
     /// A server on which release 1 of greeter runs.

@@ -14,7 +14,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::{DEADLINE, HOST, Instance, Rig, answered, ask, key, read_head, request, uid, until};
 
@@ -134,6 +134,39 @@ async fn a_slow_answer_arrives_whole_byte_by_byte_and_holds_up_nobody() {
         format!("{}0\r\n\r\n", "1\r\nx\r\n".repeat(PIECES)),
         "it took longer than an answer may stand still"
     );
+}
+
+/// Many times what the client's system takes in for it.
+const LARGE: usize = 256 * 1024;
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_gets_its_answer_whole_however_long_it_takes() {
+    let rig = rig(100).await;
+    let large: Vec<u8> = (0..LARGE).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    let sent = Bytes::from(large.clone());
+    let router = Router::new().fallback(move || {
+        let sent = sent.clone();
+        async move { Body::from(sent) }
+    });
+    let instance = Instance::serve(router).await;
+    rig.online(1, instance.address);
+    let socket = TcpSocket::new_v4().unwrap();
+    // So little that the window shuts and opens again all the time; it is never shut for as long as the limit.
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut slow = socket.connect(rig.address).await.unwrap();
+    let head = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
+    slow.write_all(head.as_bytes()).await.unwrap();
+    assert!(read_head(&mut slow).await.unwrap().starts_with("HTTP/1.1 200"));
+    let begin = tokio::time::Instant::now();
+    let mut body = Vec::new();
+    while let Ok(byte) = tokio::time::timeout(DEADLINE, slow.read_u8()).await.expect("the next byte") {
+        body.push(byte);
+        if body.len().is_multiple_of(256) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert!(body == large, "{} of {LARGE} bytes came, or others", body.len());
+    assert!(begin.elapsed() > 2 * STALL, "it was not slow enough to say anything: {:?}", begin.elapsed());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use barge_image::layer::digest;
 use barge_image::registry::{Progress, Pushed};
 use barge_image::{Image, RegistryError};
 
-use crate::support::{DEADLINE, Served, anonymous, built, cutter, small, status, tree};
+use crate::support::{Cut, DEADLINE, Served, anonymous, built, cutter, cutter_inside, small, status, tree};
 
 /// The image as the registry has it, pulled and compared byte for byte.
 async fn check_pulled(served: &Served, name: &str, image: &Image) {
@@ -121,6 +121,31 @@ async fn a_connection_that_is_cut_is_no_failure() {
         pushed.unwrap_or_else(|error| panic!("{begins}: {error:?}"));
         check_pulled(&served, "app:1", &image).await;
     }
+}
+
+/// Text that hardly gets smaller when it is compressed: each number follows from the one before it.
+fn incompressible(bytes: usize) -> String {
+    let mut number = 1u64;
+    let mut text = String::with_capacity(bytes + 16);
+    while text.len() < bytes {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.push_str(&format!("{:x}", number >> 16));
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_push_that_is_cut_in_the_middle_of_a_layer_sends_it_again_and_ends_well() {
+    let served = Served::start().await;
+    let image = small(&incompressible(2 << 20)).await;
+    let after = usize::try_from(image.layers[0].size).unwrap() / 2;
+    assert!(after > 256 * 1024, "the layer is too small to have a middle");
+    let front = cutter_inside(served.address, Cut { begins: "PUT /v2/app/blobs/uploads/", after, times: 1 }).await;
+    let target = format!("{front}/app:1").parse().unwrap();
+    let pushed = tokio::time::timeout(DEADLINE, anonymous().push(&image, &target, &|_| {})).await.unwrap().unwrap();
+    assert_eq!(pushed, Pushed { sent: image.layers[0].size + image.config.size, present: 0 });
+    assert!(served.count("POST /v2/app/blobs/uploads/") > 2, "nothing was begun again: {:?}", served.asked());
+    check_pulled(&served, "app:1", &image).await;
 }
 
 #[tokio::test]

@@ -138,34 +138,67 @@ pub(crate) async fn listen(router: Router) -> SocketAddr {
     address
 }
 
+/// When a connection is cut.
+#[derive(Clone, Copy)]
+pub(crate) struct Cut {
+    /// How the request begins that it is cut in.
+    pub(crate) begins: &'static str,
+    /// So many bytes of it pass, and it has to have more; 0 is none at all.
+    pub(crate) after: usize,
+    /// So often.
+    pub(crate) times: usize,
+}
+
+impl Cut {
+    /// Whether a request that begins with these bytes is to be cut.
+    fn concerns(self, head: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+        let length = text
+            .split_once("\r\ncontent-length: ")
+            .and_then(|(_, rest)| rest.split("\r\n").next()?.parse::<usize>().ok());
+        head.starts_with(self.begins.as_bytes()) && length.unwrap_or(0) >= self.after
+    }
+}
+
 /// Stands before a server and cuts the connection when a request that begins with `begins` comes, so many times.
 pub(crate) async fn cutter(server: SocketAddr, begins: &'static str, times: usize) -> SocketAddr {
+    cutter_inside(server, Cut { begins, after: 0, times }).await
+}
+
+/// The same, in the middle of the request.
+pub(crate) async fn cutter_inside(server: SocketAddr, cut: Cut) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let left = Arc::new(Mutex::new(times));
+    let left = Arc::new(Mutex::new(cut.times));
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(pass(client, server, begins, Arc::clone(&left)));
+            tokio::spawn(pass(client, server, cut, Arc::clone(&left)));
         }
     });
     address
 }
 
-async fn pass(client: TcpStream, server: SocketAddr, begins: &str, left: Arc<Mutex<usize>>) {
+async fn pass(client: TcpStream, server: SocketAddr, cut: Cut, left: Arc<Mutex<usize>>) {
     let server = TcpStream::connect(server).await.unwrap();
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let answers = async { tokio::io::copy(&mut from_server, &mut to_client).await };
     let requests = async {
         let mut buffer = vec![0; 64 * 1024];
+        // What may still pass of the request that is cut.
+        let mut rest = None;
         while let Ok(count) = from_client.read(&mut buffer).await {
-            let cut = buffer[..count].starts_with(begins.as_bytes()) && {
+            if rest.is_none() && cut.concerns(&buffer[..count]) {
                 let mut left = left.lock().unwrap();
-                let cut = *left > 0;
+                rest = (*left > 0).then_some(cut.after);
                 *left = left.saturating_sub(1);
-                cut
-            };
-            if count == 0 || cut || to_server.write_all(&buffer[..count]).await.is_err() {
+            }
+            let passes = rest.map_or(count, |rest| rest.min(count));
+            if count == 0 || (passes > 0 && to_server.write_all(&buffer[..passes]).await.is_err()) {
+                return;
+            }
+            rest = rest.map(|rest| rest - passes);
+            if rest == Some(0) {
                 return;
             }
         }

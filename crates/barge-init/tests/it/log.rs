@@ -71,10 +71,14 @@ fn a_log_that_can_be_written_again_is() {
 #[test]
 fn the_files_belong_to_their_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
-    let init = Init::start(&shell("echo said; exit 1"));
+    let mut plan = shell("seq -f 'line %.0f' 0 29999; exit 1");
+    plan.log_file_bytes = 8192;
+    let init = Init::start(&plan);
     init.wait_phase(Phase::Held);
-    for name in [files::LOG, files::STATUS, files::SOCKET, files::LOCK] {
-        let mode = std::fs::metadata(init.directory.join(name)).unwrap().permissions().mode();
+    let rotated = (1..=3).map(|number| format!("{}.{number}", files::LOG));
+    let others = [files::LOG, files::STATUS, files::SOCKET, files::LOCK].map(str::to_owned);
+    for name in rotated.chain(others) {
+        let mode = std::fs::metadata(init.directory.join(&name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
     }
 }

@@ -120,8 +120,12 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the SQLite file at `path`, making it where it is missing, and brings its schema up to date.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
-        let shown = path.display().to_string();
         prepare(path)?;
+        Self::open_prepared(path).await.map_err(|error| unless_read_only(path, error))
+    }
+
+    async fn open_prepared(path: &Path) -> Result<Self, StoreError> {
+        let shown = path.display().to_string();
         let file = path.to_owned();
         let mut options = ConnectOptions::new("sqlite::memory:");
         options
@@ -235,4 +239,16 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
     let mut begin = Vec::new();
     opened.and_then(|opened| opened.take(MAGIC.len() as u64).read_to_end(&mut begin)).map_err(file)?;
     if begin.is_empty() || begin == MAGIC { Ok(()) } else { Err(StoreError::NotADatabase { path: shown() }) }
+}
+
+/// What SQLite says where it may not write: to the file itself, or to those that it needs beside it.
+const READ_ONLY: &str = "attempt to write a readonly database";
+
+/// A database that may not be written is not a damaged one, whatever was being done when that came out: nobody has to give it up.
+fn unless_read_only(path: &Path, error: StoreError) -> StoreError {
+    if !barge_runtime::chain(&error).contains(READ_ONLY) {
+        return error;
+    }
+    let source = std::io::Error::new(std::io::ErrorKind::ReadOnlyFilesystem, READ_ONLY);
+    StoreError::File { path: path.display().to_string(), source }
 }

@@ -168,7 +168,8 @@ fn a_file_or_directory_that_is_read_only_is_named() {
     let place = directory.path().to_owned();
     without_rights(async move {
         let told = refused(&place).await;
-        assert!(told.contains("server.sqlite") && told.contains("attempt to write a readonly database"), "{told}");
+        let expected = "server.sqlite: attempt to write a readonly database";
+        assert!(told.starts_with("read and write the database file ") && told.ends_with(expected), "{told}");
     });
     mode(directory.path(), 0o755);
 }

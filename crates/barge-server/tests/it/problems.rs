@@ -42,6 +42,11 @@ async fn every_error_is_a_problem_document() {
     check("GET", "/api/v1/environments/test/services/nobody/instances", None, b"", (404, "not_found")).await;
     check("GET", &format!("{SERVICE}/releases/01HF7YAT000000000000000000"), None, b"", (404, "not_found")).await;
     check("GET", &format!("{SERVICE}/instances/01HF7YAT000000000000000000/logs"), None, b"", (404, "not_found")).await;
+    for id in ["..%2f..", "..%2F..%2Fserver.sqlite", "%2e%2e", "%00", "01HF7YAT00000000000000000%2f", "%FF", "7"] {
+        for rest in ["logs", "logs/stream", "exec"] {
+            check("GET", &format!("{SERVICE}/instances/{id}/{rest}"), None, b"", (400, "invalid")).await;
+        }
+    }
     check("DELETE", &scale, None, b"", (405, "invalid")).await;
     check("PUT", "/api/v1/tokens", None, b"", (405, "invalid")).await;
     for name in ["UPPER", "a_b", "..%2f..", "%00", "a%20b", &"a".repeat(41), "%E6%9D%8E", "-a", "1a", "%FF"] {

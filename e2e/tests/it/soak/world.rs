@@ -119,7 +119,8 @@ impl World {
             operation => self.drive(step.service, operation, &before),
         }
         // Dropped, so that nobody is killed from here on.
-        let killed_at = points.and_then(|points| points.killed_at());
+        let acted = points.and_then(|points| points.acted());
+        let killed_at = acted.filter(|acted| acted.killed.is_some()).map(|acted| acted.stored);
         if killed_at.is_some() {
             // Whoever was killed last may have taken with him what was done already.
             self.drive(step.service, step.operation, &before);
