@@ -221,7 +221,7 @@ fn a_database_that_may_not_be_written_is_named_and_nothing_that_serves_is_stoppe
     assert!(told.contains("error: open the server's database: read and write the database file "), "{told}");
     assert!(told.contains("server.sqlite: "), "{told}");
     assert!(
-        told.contains("hint: instances go on. `ls -l ") && !told.contains("mv "),
+        told.contains("hint: instances go on. ") && told.contains("`ls -l ") && !told.contains("mv "),
         "nobody has to begin anew: {told}"
     );
     assert_eq!(platform.instance_processes(), before, "nothing that serves was touched");
