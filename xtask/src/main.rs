@@ -2,6 +2,7 @@
 
 mod bench;
 mod layers;
+mod schemathesis;
 mod setup;
 mod soak;
 mod test;
@@ -31,6 +32,8 @@ enum Task {
     Soak(soak::Args),
     /// Look with every fuzz test at cases that nobody has seen before, one test after the other (the tests look at a few)
     Fuzz(test::FuzzArgs),
+    /// Ask a running server whatever its document allows and more, and judge every answer by the document (installs schemathesis)
+    Schemathesis(schemathesis::Args),
     /// Measure, and print the figures; `--record` writes them into docs/benchmarks.md
     Bench(bench::Args),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Chaos => test::chaos(),
         Task::Soak(args) => soak::run(&args),
         Task::Fuzz(args) => test::fuzz(&args),
+        Task::Schemathesis(args) => schemathesis::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match done {

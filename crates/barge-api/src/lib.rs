@@ -16,5 +16,5 @@ pub use types::{
     AbortRequest, ApprovalRequest, AuditEntry, AuditList, CandidateView, EnvironmentList, EnvironmentView, FailureView,
     InstanceList, InstanceView, LogLines, NewRelease, NewToken, ProbeView, ReleaseList, ReleaseState, ReleaseView,
     RestartRequest, RollbackRequest, RolloutAnswer, ScaleRequest, ServiceList, ServiceStatus, ServiceSummary,
-    TimelineView, TokenCreated, TokenList, TokenRole, TokenView, Whoami,
+    StreamEvent, TimelineView, TokenCreated, TokenList, TokenRole, TokenView, Whoami,
 };

@@ -53,6 +53,13 @@ pub struct AbortRequest {
     pub reason: Option<String>,
 }
 
+/// One event of a stream. What a stream is made of is described by its events, as OpenAPI has it since 3.2.
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+pub struct StreamEvent {
+    /// What has happened, as the operation says.
+    pub data: String,
+}
+
 /// Goes back to an earlier release.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

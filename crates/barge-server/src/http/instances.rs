@@ -109,7 +109,7 @@ async fn lines_within(limit: Duration, stream: LogStream) -> Result<Vec<String>,
     tag = "instances",
     operation_id = "streamLogs",
     params(InstancePath, StreamQuery),
-    responses((status = 200, description = "Events with one line each in `data`. With `follow` it ends when the instance is gone, the server stops or the token is revoked", body = String, content_type = "text/event-stream"), ReadProblems)
+    responses((status = 200, description = "Events with one line each in `data`. With `follow` it ends when the instance is gone, the server stops or the token is revoked", body = barge_api::StreamEvent, content_type = "text/event-stream"), ReadProblems)
 )]
 pub(crate) async fn logs_stream(
     caller: Caller,

@@ -133,7 +133,7 @@ pub(crate) async fn status(
     tag = "services",
     operation_id = "streamStatus",
     params(ServicePath),
-    responses((status = 200, description = "Events with a `ServiceStatus` as JSON in `data`: one at once, one after each change. Ends when the server stops or the token is revoked", body = String, content_type = "text/event-stream"), ReadProblems)
+    responses((status = 200, description = "Events with a `ServiceStatus` as JSON in `data`: one at once, one after each change. Ends when the server stops or the token is revoked", body = barge_api::StreamEvent, content_type = "text/event-stream"), ReadProblems)
 )]
 pub(crate) async fn status_stream(
     caller: Caller,
