@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{output, root};
+use crate::root;
 
 /// The version with which the figures in the project's notes were seen.
 const PACKAGE: &str = "schemathesis==4.32.5";
@@ -95,7 +95,9 @@ impl Platform {
         std::fs::copy(version, built.join("greeter.conf")).context("copy its configuration")?;
         for words in [&["deploy"][..], &["approve", "--wait", "complete"]] {
             let mut command = Command::new(barge());
-            output(command.args(words).current_dir(project).env("XDG_CONFIG_HOME", &self.config))?;
+            command.args(words).current_dir(project).env("XDG_CONFIG_HOME", &self.config);
+            let ended = command.stdout(Stdio::null()).status().with_context(|| format!("run barge {}", words[0]))?;
+            ensure!(ended.success(), "barge {} failed ({ended})", words[0]);
         }
         ensure!(!self.address.is_empty(), "the platform did not say where it is");
         Ok(())
