@@ -31,7 +31,7 @@ pub(crate) struct Coming {
 
 impl Coming {
     /// One that comes only as long as somebody asks for it.
-    pub(crate) fn over(body: Incoming, connection: Box<Connection>, pool: &Arc<Pool>) -> Self {
+    pub(crate) fn through(body: Incoming, connection: Box<Connection>, pool: &Arc<Pool>) -> Self {
         let mut coming = Self { body, source: Some((connection, Arc::clone(pool))), over: false };
         if coming.body.is_end_stream() {
             coming.end();

@@ -108,7 +108,7 @@ impl Upstream {
     }
 
     fn coming(&self, answer: Response<Incoming>, connection: Box<Connection>) -> Response<Coming> {
-        answer.map(|body| Coming::over(body, connection, &self.pool))
+        answer.map(|body| Coming::through(body, connection, &self.pool))
     }
 
     /// Asks over a connection of the request's own.
