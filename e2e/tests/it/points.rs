@@ -81,6 +81,17 @@ impl Points {
     }
 }
 
+impl Points {
+    /// Ends the watch, so that nobody is killed from here on; the result is what came of the act, if its point has come.
+    pub(crate) fn end(mut self) -> Option<Acted> {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the watch broke");
+        }
+        self.acted()
+    }
+}
+
 impl Drop for Points {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);

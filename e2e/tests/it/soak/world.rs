@@ -118,8 +118,7 @@ impl World {
             Operation::Kill { victim, which } => self.kill(step.service, victim, which),
             operation => self.drive(step.service, operation, &before),
         }
-        // Dropped, so that nobody is killed from here on.
-        let acted = points.and_then(|points| points.acted());
+        let acted = points.and_then(Points::end);
         let killed_at = acted.filter(|acted| acted.killed.is_some()).map(|acted| acted.stored);
         if killed_at.is_some() {
             // Whoever was killed last may have taken with him what was done already.
