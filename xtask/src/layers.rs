@@ -8,10 +8,11 @@ use anyhow::{Context, Result, bail};
 use crate::output;
 
 /// What each crate may use of ours, in the order from the bottom up. Tests may use more.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("barge-model", &[]),
     ("barge-runtime", &[]),
     ("barge-init", &[]),
+    ("barge-entrypoint", &["barge-runtime"]),
     ("barge-load", &["barge-runtime"]),
     ("barge-api", &["barge-model"]),
     ("barge-engine", &["barge-model"]),

@@ -94,6 +94,19 @@ impl DataDirectory {
         Ok(path)
     }
 
+    /// The program that runs as barge-init: the small one that we carry, or where that cannot be put down (a full disk), ourselves.
+    pub(crate) fn entrypoint(&self) -> PathBuf {
+        let path = self.join(barge_init::PROGRAM);
+        match barge_entrypoint::place(&path) {
+            Ok(()) => path,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot put barge-init there; barge itself runs as barge-init");
+                // Through the process's own link, so that a binary that was replaced meanwhile still starts itself.
+                PathBuf::from("/proc/self/exe")
+            }
+        }
+    }
+
     /// The ports of the last run, if there was one.
     pub(crate) fn ports(&self) -> Ports {
         Glance(&self.path).ports()

@@ -103,8 +103,7 @@ impl Platform {
         let engine = LocalEngine::open(LocalEngineConfig {
             directory: directory.subdirectory("engine")?,
             secrets: directory.subdirectory("secrets")?,
-            // Through the process's own link, so that a binary that was replaced meanwhile still starts itself.
-            init_program: vec!["/proc/self/exe".into()],
+            init_program: vec![directory.entrypoint().into()],
             images: images(registry, &pull_token)?,
             acknowledgements,
             open_files: files.before,
