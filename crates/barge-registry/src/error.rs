@@ -81,6 +81,12 @@ pub enum StorageError {
         /// What is kept free, in bytes.
         kept: u64,
     },
+    /// The registry's disk can hold no more files but those that are left to others.
+    #[error("the registry is full: the last {kept} files that its disk can hold are left to everything else")]
+    NoMoreFiles {
+        /// How many are left.
+        kept: u64,
+    },
     /// The work ended before it was done: the program stops.
     #[error("the work was interrupted")]
     Interrupted,
@@ -113,7 +119,9 @@ impl StorageError {
             StorageError::ManifestTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID"),
             StorageError::Range { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID"),
             StorageError::Broken(_) => (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
-            StorageError::Full { .. } | StorageError::Reserved { .. } => (StatusCode::INSUFFICIENT_STORAGE, "DENIED"),
+            StorageError::Full { .. } | StorageError::Reserved { .. } | StorageError::NoMoreFiles { .. } => {
+                (StatusCode::INSUFFICIENT_STORAGE, "DENIED")
+            }
         }
     }
 }

@@ -9,11 +9,14 @@ use crate::error::StorageError;
 /// How much of its disk a registry leaves free, whatever its own limit says: on a disk without room nobody can store anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reserve {
-    /// One part of so many of the whole disk.
+    /// One part of so many of the whole disk: of its bytes, and of the files that it can hold.
     pub one_in: u64,
-    /// But never more bytes than this.
+    /// But never more bytes than this, or files for so many bytes.
     pub at_most: u64,
 }
+
+/// What a file takes at the least, in bytes: a block of most file systems.
+const SMALL_FILE: u64 = 4096;
 
 /// The bytes of all blobs and uploads. Whoever writes takes first, so that many at once cannot pass the limit together.
 #[derive(Debug, Clone)]
@@ -53,6 +56,16 @@ impl Space {
         let (all, free) = (disk.blocks().saturating_mul(size), disk.blocks_available().saturating_mul(size));
         let kept = (all / reserve.one_in.max(1)).min(reserve.at_most);
         if free.saturating_sub(kept) >= bytes { Ok(()) } else { Err(StorageError::Reserved { kept }) }
+    }
+
+    /// Whether the disk can hold one more file, and those that are left to others: files without a byte fill a disk as well.
+    pub(crate) fn check_files(&self) -> Result<(), StorageError> {
+        let Some((path, reserve)) = &self.reserve else { return Ok(()) };
+        let Ok(disk) = nix::sys::statvfs::statvfs(path) else { return Ok(()) };
+        // A file system that has no fixed number of files tells of none at all.
+        let (all, free) = (disk.files(), disk.files_available());
+        let kept = (all / reserve.one_in.max(1)).min(reserve.at_most / SMALL_FILE);
+        if all == 0 || free > kept { Ok(()) } else { Err(StorageError::NoMoreFiles { kept }) }
     }
 
     /// Gives the room of `bytes` back that are gone.

@@ -191,6 +191,7 @@ impl Storage {
     fn link_blob(&self, repository: &str, hex: &str) -> Result<(), StorageError> {
         let directory = self.repository(repository)?.join("layers");
         let link = directory.join(hex);
+        self.space.check_files()?;
         make_directory(&directory)?;
         std::fs::File::create(&link).map_err(io("write", &link))?;
         sync_directory(&directory)
@@ -235,6 +236,7 @@ impl Storage {
         }
         let _joining = self.joining();
         let media_type = self.check_manifest(repository, media_type, bytes)?;
+        self.space.check_files()?;
         self.write_counted(&self.blob_path(&hex), bytes)?;
         make_directory(&directory.join("manifests"))?;
         write_file(&directory.join("manifests").join(&hex), media_type.as_bytes())?;

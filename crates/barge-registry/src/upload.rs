@@ -45,6 +45,7 @@ impl Storage {
     pub(crate) async fn begin_upload(&self, repository: &str) -> Result<String, StorageError> {
         let id = ulid::Ulid::new().to_string();
         let path = self.upload_path(repository, &id)?;
+        self.space().check_files()?;
         File::create(&path).await.map_err(io("write", &path))?;
         Ok(id)
     }

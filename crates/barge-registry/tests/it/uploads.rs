@@ -141,18 +141,66 @@ async fn the_limit_of_space_holds_and_what_is_given_up_makes_room() {
 #[tokio::test]
 async fn the_last_room_of_a_disk_is_left_to_others() {
     let registry = Registry::new();
-    let push = async |reserve: barge_registry::Reserve| {
+    let piece = async |reserve: barge_registry::Reserve| {
+        let location = registry.begin("a").await;
         let router = registry.router_of(registry.storage.clone().with_reserve(reserve));
-        let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"content"));
-        crate::support::call(&router, "POST", &path, &[], Body::from("content")).await
+        let answer = crate::support::call(&router, "PATCH", &location, &[], Body::from("content")).await;
+        (answer, registry.get(&location).await.header("range").to_owned())
     };
     // As on a disk of which all is to stay free; it has less than that.
-    let refused = push(barge_registry::Reserve { one_in: 1, at_most: u64::MAX }).await;
+    let (refused, range) = piece(barge_registry::Reserve { one_in: 1, at_most: u64::MAX }).await;
+    assert_eq!(range, "0-0", "nothing of it stays");
     assert_eq!((refused.status, refused.code().as_str()), (StatusCode::INSUFFICIENT_STORAGE, "DENIED"));
     let told = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
     assert!(told.starts_with("the registry is full: the last ") && told.contains("kept free"), "{told}");
-    assert_eq!((registry.files("uploads"), registry.files("blobs")), (0, 0), "nothing of it stays");
-    assert_eq!(push(barge_registry::Reserve { one_in: 1, at_most: 0 }).await.status, StatusCode::CREATED);
+    assert_eq!(piece(barge_registry::Reserve { one_in: 1, at_most: 0 }).await.0.status, StatusCode::ACCEPTED);
+}
+
+/// A disk in memory that can hold so many files, for as long as the value lives.
+struct FewFiles(tempfile::TempDir);
+
+impl FewFiles {
+    fn of(count: u32) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("nr_inodes={count}"), "none"]).arg(directory.path());
+        if mount.output().is_ok_and(|output| output.status.success()) {
+            return Some(Self(directory));
+        }
+        barge_testkit::skipped("nothing may be mounted here");
+        None
+    }
+}
+
+impl Drop for FewFiles {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn the_last_files_of_a_disk_are_left_to_others() {
+    let Some(disk) = FewFiles::of(100) else { return };
+    let root = disk.0.path().join("registry");
+    let storage = barge_registry::Storage::open(root.clone(), u64::MAX).unwrap();
+    let storage = storage.with_reserve(barge_registry::Reserve { one_in: 4, at_most: u64::MAX });
+    let router = barge_registry::router(storage, std::sync::Arc::new(|_, _| barge_registry::Verdict::Granted));
+    let begin = async || crate::support::call(&router, "POST", "/v2/a/blobs/uploads/", &[], Body::empty()).await;
+    let mut begun = 0;
+    let refused = loop {
+        let answer = begin().await;
+        if answer.status != StatusCode::ACCEPTED {
+            break answer;
+        }
+        begun += 1;
+        assert!(begun < 100, "uploads without a byte go on and on");
+    };
+    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::INSUFFICIENT_STORAGE, "DENIED"));
+    let told = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+    assert!(told.contains("the last 25 files that its disk can hold are left"), "{told}");
+    for file in 0..20 {
+        std::fs::write(disk.0.path().join(file.to_string()), "of somebody else").unwrap();
+    }
 }
 
 #[tokio::test]
