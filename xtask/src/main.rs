@@ -27,7 +27,7 @@ enum Task {
     /// Check that crates depend on each other only downwards
     Layers,
     /// Kill everything at every transition of a release under load (the tests try some of them)
-    Chaos,
+    Chaos(test::ChaosArgs),
     /// Release, roll back, scale and kill at random under load for an hour: no request may fail, and nothing may grow
     Soak(soak::Args),
     /// Look with every fuzz test at cases that nobody has seen before, one test after the other (the tests look at a few)
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let done = match Line::parse().task {
         Task::Test(args) => test::run(&args),
         Task::Layers => layers::check(),
-        Task::Chaos => test::chaos(),
+        Task::Chaos(args) => test::chaos(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Fuzz(args) => test::fuzz(&args),
         Task::Schemathesis(args) => schemathesis::run(&args),

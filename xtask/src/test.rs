@@ -37,11 +37,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     run_and_tell(&mut command, &skipped)
 }
 
-/// The whole kill matrix.
-pub(crate) fn chaos() -> Result<()> {
+/// What may be said to the kill matrix.
+#[derive(clap::Args)]
+pub(crate) struct ChaosArgs {
+    /// How the names of the tests begin that are run, such as `the_gateway` [default: all of them]
+    #[arg(default_value = "")]
+    tests: String,
+    /// Kill at this transition alone, to see again what happened there
+    #[arg(long, value_name = "NUMBER")]
+    point: Option<usize>,
+}
+
+/// The whole kill matrix, or a part of it.
+pub(crate) fn chaos(args: &ChaosArgs) -> Result<()> {
     crate::run(Command::new("cargo").args(["build", "--locked", "-p", "barge-cli", "-p", "greeter"]))?;
-    let test = ["test", "--locked", "-p", "e2e", "--test", "it", "--", "chaos", "--nocapture", "--test-threads", "2"];
-    crate::run(Command::new("cargo").args(test).env("BARGE_CHAOS", "all"))
+    let mut test = Command::new("cargo");
+    test.args(["test", "--locked", "-p", "e2e", "--test", "it", "--", "--nocapture", "--test-threads", "2"]);
+    test.arg(format!("chaos::{}", args.tests)).env("BARGE_CHAOS", "all");
+    if let Some(point) = args.point {
+        test.env("BARGE_CHAOS_POINT", point.to_string());
+    }
+    crate::run(&mut test)
 }
 
 /// Every fuzz test, one after the other. They are found by the name of their module, so that a new one is not forgotten.

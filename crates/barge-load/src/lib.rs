@@ -177,6 +177,7 @@ async fn ask_again_and_again(
     while !stop.is_cancelled() {
         let begin = Instant::now();
         let result = ask(&client, &plan).await;
+        let result = result.map_err(|why| format!("{why}, after {:.1} s", begin.elapsed().as_secs_f64()));
         count(&current, begin.elapsed(), result);
         tokio::select! {
             () = tokio::time::sleep(plan.pause) => {}

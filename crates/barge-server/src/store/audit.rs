@@ -14,6 +14,9 @@ use super::{Store, StoreError, query};
 /// So many records are forgotten by one change, so that others need not wait for it long.
 const FORGOTTEN_AT_ONCE: u64 = 1000;
 
+/// So many records have to be younger than what is forgotten.
+const PASSED_BY: u64 = 100;
+
 /// Something to be recorded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewAudit<'a> {
@@ -41,9 +44,12 @@ impl Store {
         rows.into_iter().map(understand).collect()
     }
 
-    /// When the newest record was made.
-    pub(crate) async fn newest_audit(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.audit_entries(1).await?.first().map(|entry| entry.at))
+    /// A time that many of the newest records have passed; none where there are not so many. A few that were made while the clock was
+    /// ahead do not count.
+    pub(crate) async fn audited_time(&self) -> Result<Option<Timestamp>, StoreError> {
+        let rows = audit::Entity::find().order_by_desc(audit::Column::Id).offset(PASSED_BY - 1).limit(1);
+        let row = rows.one(&self.database).await.map_err(query("read the audit"))?;
+        Ok(row.map(understand).transpose()?.map(|entry| entry.at))
     }
 
     /// Forgets some records from before a time, the oldest first; false when these were the last ones.

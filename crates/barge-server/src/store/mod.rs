@@ -150,6 +150,7 @@ impl Store {
         let store = Self { database, last_id: Arc::default() };
         store.check(&shown).await?;
         store.bring_up_to_date(&shown).await?;
+        store.go_on_from_the_last_id().await?;
         Ok(store)
     }
 
@@ -159,6 +160,14 @@ impl Store {
         let mut last = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
         *last = if fresh > *last { fresh } else { last.increment().unwrap_or(fresh) };
         last.to_string()
+    }
+
+    /// An earlier run may have given ids while the clock was ahead.
+    async fn go_on_from_the_last_id(&self) -> Result<(), StoreError> {
+        let newest = self.audit_entries(1).await?;
+        let last = newest.first().and_then(|entry| ulid::Ulid::from_string(&entry.id).ok());
+        *self.last_id.lock().unwrap_or_else(PoisonError::into_inner) = last.unwrap_or_default();
+        Ok(())
     }
 
     /// Looks for damage before anything is built on it: what a torn disk has left would otherwise show in the middle of a change.

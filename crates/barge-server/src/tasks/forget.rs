@@ -41,8 +41,8 @@ impl Forgetting {
     }
 
     async fn forget(&self, shutdown: &CancellationToken) -> Result<(), StoreError> {
-        let Some(newest) = self.store.newest_audit().await? else { return Ok(()) };
-        let before = first_kept(now(), newest, self.retention.audit_days);
+        let Some(passed) = self.store.audited_time().await? else { return Ok(()) };
+        let before = first_kept(now(), passed, self.retention.audit_days);
         while self.store.forget_audit(before).await? {
             // Whoever waits to write has to have his turn.
             tokio::select! {
@@ -54,10 +54,10 @@ impl Forgetting {
     }
 }
 
-/// From when on records are kept. A clock that is ahead makes nothing old: the time that counts is at most that of the newest record.
-fn first_kept(now: Timestamp, newest: Timestamp, days: u32) -> Timestamp {
+/// From when on records are kept. A clock that is ahead makes nothing old: the time that counts is one that many records have passed.
+fn first_kept(now: Timestamp, passed: Timestamp, days: u32) -> Timestamp {
     let kept = i64::from(days).saturating_mul(DAY_MS);
-    Timestamp::from_millis(now.min(newest).as_millis().saturating_sub(kept))
+    Timestamp::from_millis(now.min(passed).as_millis().saturating_sub(kept))
 }
 
 #[cfg(test)]
@@ -69,6 +69,6 @@ mod tests {
         let day = |day: i64| Timestamp::from_millis(day * DAY_MS);
         assert_eq!(first_kept(day(1000), day(1000), 400), day(600));
         assert_eq!(first_kept(day(9000), day(1000), 400), day(600), "a clock that is ahead");
-        assert_eq!(first_kept(day(1000), day(9000), 400), day(600), "a record from when it was");
+        assert_eq!(first_kept(day(1000), day(9000), 400), day(600), "records from when it was");
     }
 }

@@ -46,12 +46,31 @@ async fn old_releases_go_with_their_approvals_when_another_one_is_made() {
 async fn old_records_of_the_audit_go_however_many_they_are() {
     let harness = Harness::start().await;
     let connection = connect(&harness).await;
-    let old = "WITH RECURSIVE many(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 2500)
-        INSERT INTO audit SELECT '00000000000000000000' || printf('%06d', n), n, 'old', 'service.scale',
-        NULL, NULL, NULL, '' FROM many";
-    connection.execute_unprepared(old).await.unwrap();
+    let many = |actor: &str, count: usize, id: &str, at: i64| {
+        format!(
+            "WITH RECURSIVE many(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < {count})
+            INSERT INTO audit SELECT '{id}' || printf('%06d', n), {at}, '{actor}', 'service.scale',
+            NULL, NULL, NULL, '' FROM many"
+        )
+    };
+    connection.execute_unprepared(&many("old", 2500, "00000000000000000000", 1)).await.unwrap();
+    // From when the clock was ahead. So few say nothing about the time.
+    connection.execute_unprepared(&many("ahead", 90, "7ZZZZZZZZZ0000000000", 4_000_000_000_000)).await.unwrap();
+    let harness = harness.restart().await;
+    harness.post("/api/v1/tokens", &serde_json::json!({ "name": "one-more", "role": "viewer" })).await;
+    let newest = harness.audit().await.pop();
+    assert_eq!(
+        newest.as_deref(),
+        Some("ann token.create"),
+        "the newest record is the last one, whatever the clock said"
+    );
+    assert_eq!(count(&connection, "audit WHERE actor = 'old'").await, 2500, "too few records are younger");
+    connection.execute_unprepared("DELETE FROM audit WHERE actor = 'ahead'").await.unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let now = i64::try_from(now).unwrap();
+    connection.execute_unprepared(&many("young", 100, "1ZZZZZZZZZ0000000000", now)).await.unwrap();
     let harness = harness.restart().await;
     let gone = async || (count(&connection, "audit WHERE actor = 'old'").await == 0).then_some(());
     eventually("the old records to go", gone).await;
-    assert_eq!(harness.audit().await, ["the server itself token.create"]);
+    assert_eq!(harness.audit().await.iter().filter(|entry| *entry == "young service.scale").count(), 100);
 }

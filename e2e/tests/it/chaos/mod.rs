@@ -31,6 +31,11 @@ fn stride(tale: Tale) -> usize {
     }
 }
 
+/// The one point that `cargo xtask chaos --point` asks for, to see again what happened there.
+fn wanted_point() -> Option<usize> {
+    std::env::var("BARGE_CHAOS_POINT").ok().map(|point| point.parse().expect("a number"))
+}
+
 /// The transitions of a run without faults, counted once for all who are killed in the same surroundings.
 fn transitions(victim: Victim, tale: Tale) -> usize {
     static COUNTED: [OnceLock<usize>; 4] = [const { OnceLock::new() }; 4];
@@ -53,7 +58,11 @@ fn kills(victim: Victim, runs: usize) -> usize {
 fn check(victim: Victim, tale: Tale, offset: usize) {
     let (total, stride) = (transitions(victim, tale), stride(tale));
     let (mut runs, mut killed) = (0, 0);
-    for point in (offset % stride..total).step_by(stride) {
+    let points = match wanted_point() {
+        Some(point) => vec![point],
+        None => (offset % stride..total).step_by(stride).collect(),
+    };
+    for point in points {
         let said = format!("{tale:?}, transition {point} of {total}");
         match Story::begin(victim).play(tale, Some((victim, point))).acted {
             // Two stores of one run may be a single one in another, so the last points may not come.

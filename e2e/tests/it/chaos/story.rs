@@ -86,8 +86,10 @@ impl Story {
                 self.take_back(Seen::Held);
             }
         }
-        let (transitions, acted) = (points.seen(), points.acted());
-        drop(points);
+        let transitions = points.seen();
+        let acted = points.end();
+        // Who was killed in the last moment of the tale is started again as well.
+        self.stage.come_back();
         let counted = runtime.block_on(load.stop());
         self.judge(fault, &counted);
         let seen = record.end();
