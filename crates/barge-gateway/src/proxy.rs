@@ -16,21 +16,18 @@ use tokio::time::MissedTickBehavior;
 use crate::answer::{Coming, Counted, Stalls};
 use crate::background::Background;
 use crate::body::{self, Answer, Resumable};
-use crate::connection::CONNECT_LIMIT;
 use crate::headers::{self, Client};
 use crate::route::{self, HEADER_INSTANCE, Route};
 use crate::server::GatewayConfig;
 use crate::table::{InFlight, NoInstance, Picked, Table};
 use crate::upstream::{Failure, Upstream};
 
-/// For how long other instances are tried when some take no connection.
-const SEARCH_LIMIT: Duration = CONNECT_LIMIT.saturating_mul(3);
-
 /// The forwarding part of a gateway.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     table: Arc<Table>,
     upstream: Upstream,
+    search_limit: Duration,
     stalls: Arc<Stalls>,
     /// Room for upgraded connections: one that is carried counts as none of the listener's any more.
     room: Arc<Semaphore>,
@@ -56,6 +53,7 @@ impl Proxy {
         Self {
             table,
             upstream: Upstream::new(config.answer_limit, background.clone()),
+            search_limit: config.search_limit,
             stalls: Arc::new(Stalls::new(config.stall_limit)),
             room: Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
             background,
@@ -83,8 +81,8 @@ impl Proxy {
         headers::prepare(&mut parts, &client, !body.is_end_stream(), upgrade.as_ref());
         let body = Resumable::new(body);
         let mut tried = Tried::default();
-        let start = Instant::now();
-        while start.elapsed() < SEARCH_LIMIT {
+        let mut until = Instant::now() + self.search_limit;
+        while Instant::now() < until {
             let picked = match self.pick(&route, &tried) {
                 Ok(picked) => picked,
                 Err(reason) => return no_instance(&route, reason, &tried.last),
@@ -99,6 +97,8 @@ impl Proxy {
                 Err(Failure::Repeatable(text)) if tried.broke.is_none() => {
                     tried.broke = Some(picked.uid);
                     tried.last = text;
+                    // How long it worked on the request is no part of the search.
+                    until = Instant::now() + self.search_limit;
                 }
                 Err(Failure::Repeatable(text)) => return problem(StatusCode::BAD_GATEWAY, &text),
                 Err(Failure::Final(status, text)) => return problem(status, &text),

@@ -18,6 +18,8 @@ use crate::table::Table;
 /// What can be set.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
+    /// For how long an instance is searched that takes the request. What another one worked on it before it broke off does not count.
+    pub search_limit: Duration,
     /// How long an instance may take until the head of its answer, counted from the last piece of the request.
     pub answer_limit: Duration,
     /// How long a client may take to send the head of a request; also how long an idle connection is kept.
@@ -38,6 +40,7 @@ pub struct GatewayConfig {
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
+            search_limit: Duration::from_secs(6),
             answer_limit: Duration::from_secs(60),
             header_limit: Duration::from_secs(15),
             stall_limit: Duration::from_secs(300),
