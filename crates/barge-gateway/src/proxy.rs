@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use barge_model::InstanceId;
 use http::header::{self, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -127,6 +127,9 @@ impl Proxy {
     ) -> Response<Answer> {
         let protocol = headers::changed_protocol(response.headers());
         headers::strip_hop_by_hop(response.headers_mut());
+        // How the client's connection speaks is not the instance's business: an answer of HTTP/1.0 would end with it, and one that broke
+        // off look whole.
+        *response.version_mut() = Version::HTTP_11;
         response.headers_mut().insert(HEADER_INSTANCE, picked.name.clone());
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return response.map(|body| Counted::new(body, picked.in_flight, request, &self.stalls)).map(Answer::Right);

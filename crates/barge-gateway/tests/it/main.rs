@@ -8,6 +8,7 @@ mod drain;
 mod forwarding;
 mod fuzz;
 mod odd_requests;
+mod old_instances;
 mod recorder;
 mod registration;
 mod retries;
