@@ -179,8 +179,11 @@ fn refuse(text: &str) -> Response<Answer> {
 
 fn no_instance(route: &Route, reason: NoInstance, last: &str) -> Response<Answer> {
     let text = match (reason, &route.instance) {
-        (NoInstance::UnknownService, _) => format!("no instance of {} was ever online", route.key),
-        (NoInstance::NoneOnline, Some(uid)) => format!("instance {uid} of {} is not online", route.key),
+        (NoInstance::UnknownService, _) => format!("no instance of {} is registered", route.key),
+        (NoInstance::NoneOnline, Some(uid)) if last.is_empty() => {
+            format!("instance {uid} of {} is not online", route.key)
+        }
+        (NoInstance::NoneOnline, Some(uid)) => format!("instance {uid} of {} cannot be reached; {last}", route.key),
         (NoInstance::NoneOnline, None) if last.is_empty() => format!("no instance of {} is online", route.key),
         (NoInstance::NoneOnline, None) => format!("no instance of {} can be reached; {last}", route.key),
     };
