@@ -164,13 +164,16 @@ fn failure(error: &AskError, method: &Method, body: &Resumable, picked: &Picked)
     if body.broken() {
         return Failure::Final(StatusCode::BAD_REQUEST, "the request's body is broken".to_owned());
     }
-    if !body.untouched() {
-        return Failure::Final(StatusCode::BAD_GATEWAY, format!("{who} broke off"));
-    }
-    if error.is_canceled() {
+    if body.untouched() && error.is_canceled() {
         return Failure::Untold(format!("{who} closed the connection"));
     }
-    if idempotent(method) {
+    if error.is_parse() {
+        // It was asked and has answered: another one would be asked twice, and what is wrong would not be seen.
+        let what =
+            if error.is_parse_too_large() { "answered with too long a head" } else { "answered what is no HTTP" };
+        return Failure::Final(StatusCode::BAD_GATEWAY, format!("{who} {what}"));
+    }
+    if body.untouched() && idempotent(method) {
         return Failure::Repeatable(format!("{who} broke off"));
     }
     Failure::Final(StatusCode::BAD_GATEWAY, format!("{who} broke off"))
