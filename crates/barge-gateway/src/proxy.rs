@@ -63,7 +63,7 @@ impl Proxy {
     /// Answers one request of a client.
     pub(crate) async fn handle(&self, mut request: Request<Incoming>, client: Client) -> Response<Answer> {
         if let Err(refused) = headers::check(&request) {
-            return refuse(&refused.to_string());
+            return last(StatusCode::BAD_REQUEST, &refused.to_string());
         }
         let route = match route::route(request.uri(), request.headers()) {
             Ok(route) => route,
@@ -101,6 +101,9 @@ impl Proxy {
                     until = Instant::now() + self.search_limit;
                 }
                 Err(Failure::Repeatable(text)) => return problem(StatusCode::BAD_GATEWAY, &text),
+                Err(Failure::Final(StatusCode::REQUEST_TIMEOUT, text)) => {
+                    return last(StatusCode::REQUEST_TIMEOUT, &text);
+                }
                 Err(Failure::Final(status, text)) => return problem(status, &text),
             }
         }
@@ -170,9 +173,9 @@ impl Proxy {
     }
 }
 
-/// A request that was refused for its form: the rest of the connection cannot be trusted.
-fn refuse(text: &str) -> Response<Answer> {
-    let mut response = problem(StatusCode::BAD_REQUEST, text);
+/// The last answer of its connection, the rest of which cannot be trusted: the request was refused for its form, or has not come in full.
+fn last(status: StatusCode, text: &str) -> Response<Answer> {
+    let mut response = problem(status, text);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -83,11 +83,19 @@ impl Upstream {
             }
         };
         let Some(sent) = self.in_time(body, asked).await else {
-            let limit = self.answer_limit.as_secs_f32();
-            let text = format!("{} did not answer within {limit} s", who(picked));
-            return Err(Failure::Final(StatusCode::GATEWAY_TIMEOUT, text));
+            return Err(self.late(body, picked));
         };
         sent.map_err(|error| failure(&error, &parts.method, body, picked))
+    }
+
+    /// Says who kept the answer from coming in time: where the client has stopped in the middle of its upload, the instance waits as well.
+    fn late(&self, body: &Resumable, picked: &Picked) -> Failure {
+        let limit = self.answer_limit.as_secs_f32();
+        if body.awaited() {
+            let text = format!("nothing more of the request's body came from the client within {limit} s");
+            return Failure::Final(StatusCode::REQUEST_TIMEOUT, text);
+        }
+        Failure::Final(StatusCode::GATEWAY_TIMEOUT, format!("{} did not answer within {limit} s", who(picked)))
     }
 
     /// Asks over a connection that is kept, or becomes one.
