@@ -183,6 +183,11 @@ impl Stalls {
         Self { limit, watched: Mutex::default() }
     }
 
+    /// How long something may stand still.
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
+    }
+
     fn watch(this: &Arc<Self>, passing: &Arc<Mutex<Passing>>) -> Watched {
         let place = lock(&this.watched).insert(Arc::downgrade(passing));
         Watched { stalls: Arc::clone(this), place }

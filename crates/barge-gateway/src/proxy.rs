@@ -9,13 +9,13 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 
 use crate::answer::{Coming, Counted, Stalls};
 use crate::background::Background;
 use crate::body::{self, Answer, Resumable};
+use crate::carry;
 use crate::headers::{self, Client};
 use crate::route::{self, HEADER_INSTANCE, Route};
 use crate::server::GatewayConfig;
@@ -146,11 +146,12 @@ impl Proxy {
         response.map(|_| body::text(String::new()))
     }
 
-    /// Carries an upgraded connection; it counts as in flight until either side closes it.
+    /// Carries an upgraded connection, which counts as in flight until its end.
     fn carry(&self, (client, permit): Upgrade, instance: OnUpgrade, in_flight: InFlight) {
+        let limit = self.stalls.limit();
         self.background.spawn(async move {
             if let (Ok(client), Ok(instance)) = tokio::join!(client, instance) {
-                let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(instance)).await;
+                carry::carry(client, instance, limit).await;
             }
             drop((in_flight, permit));
         });

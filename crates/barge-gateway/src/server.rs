@@ -28,7 +28,8 @@ pub struct GatewayConfig {
     /// the instance says nothing more, or the client takes nothing more. It is broken off then. An instance that streams, and has
     /// nothing to say for longer, has to say something now and then that means nothing, such as the comments of server-sent events.
     /// However slow a client takes its answer, it is served as long as its system asks for more at least so often. Upgraded
-    /// connections may be silent for ever; only a client that does not take what waits for it is cut off there as well.
+    /// connections may be silent for ever while both sides are open; once one of them has ended, the other one is cut off when nothing
+    /// has moved for this long, or at most twice. A client that does not take what waits for it is cut off there as well.
     pub stall_limit: Duration,
     /// At shutdown, how long requests in flight may take to end.
     pub drain_limit: Duration,
