@@ -22,7 +22,8 @@ pub struct GatewayConfig {
     pub search_limit: Duration,
     /// How long an instance may take until the head of its answer, counted from the last piece of the request.
     pub answer_limit: Duration,
-    /// How long a client may take to send the head of a request; also how long an idle connection is kept.
+    /// How long a client may take to send the head of a request; also how long an idle connection is kept, one of HTTP/2 up to twice as
+    /// long.
     pub header_limit: Duration,
     /// How long an answer may stand still once its head is there: no piece of it, and none of its request, goes on its way, because
     /// the instance says nothing more, or the client takes nothing more. It is broken off then. An instance that streams, and has
