@@ -12,6 +12,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use nix::errno::Errno;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{KeepAlive, TcpKeepCount, TcpKeepIdle, TcpKeepInterval};
 use tokio::net::TcpStream;
@@ -29,6 +30,9 @@ const KEEPALIVE_PROBES: u32 = 4;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
+    /// The gateway's own fault, or that of its machine.
+    #[error("the gateway has no more {0}")]
+    Lack(&'static str, #[source] std::io::Error),
     #[error("connect")]
     Connect(#[source] std::io::Error),
     #[error("no connection within {CONNECT_LIMIT:?}")]
@@ -64,7 +68,7 @@ impl Connection {
     /// Opens one.
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, OpenError> {
         let connecting = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address));
-        let stream = connecting.await.map_err(|_| OpenError::Late)?.map_err(OpenError::Connect)?;
+        let stream = connecting.await.map_err(|_| OpenError::Late)?.map_err(why)?;
         // Without these two it works as well, only slower, and with a machine that is gone noticed later.
         let _ = stream.set_nodelay(true);
         let _ = look_after(&stream);
@@ -108,6 +112,17 @@ impl Connection {
         };
         (answer, driver)
     }
+}
+
+/// Why there is no connection: not every error is about who was to take it (connect(2), socket(2)).
+fn why(error: std::io::Error) -> OpenError {
+    let lack = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMFILE | Errno::ENFILE) => "descriptors",
+        Some(Errno::EADDRNOTAVAIL) => "ports",
+        Some(Errno::ENOBUFS | Errno::ENOMEM) => "memory for connections",
+        _ => return OpenError::Connect(error),
+    };
+    OpenError::Lack(lack, error)
 }
 
 /// Has a peer whose machine is gone found out; where a listener is looked after, the connections that it accepts inherit it.

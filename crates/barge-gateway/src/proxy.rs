@@ -45,6 +45,8 @@ struct Tried {
     /// The one that broke off, and so may be hurt by it. A second one is risked, a third one is not.
     broke: Option<InstanceId>,
     last: String,
+    /// What the gateway lacked itself to ask one.
+    lack: Option<String>,
 }
 
 impl Proxy {
@@ -85,10 +87,15 @@ impl Proxy {
         while Instant::now() < until {
             let picked = match self.pick(&route, &tried) {
                 Ok(picked) => picked,
-                Err(reason) => return no_instance(&route, reason, &tried.last),
+                Err(reason) => return in_vain(&route, Some(reason), &tried),
             };
             match self.upstream.send(&parts, &body, &picked, tried.broke.is_some()).await {
                 Ok(response) => return self.pass_back(response, picked, client_side, body.clone()),
+                // No word of the instance, and for another one it may do: ports are counted for each.
+                Err(Failure::Lack(text)) => {
+                    tried.untold.push(picked.uid);
+                    tried.lack = Some(text);
+                }
                 Err(Failure::Untold(text)) => {
                     picked.refused();
                     tried.untold.push(picked.uid);
@@ -107,10 +114,7 @@ impl Proxy {
                 Err(Failure::Final(status, text)) => return problem(status, &text),
             }
         }
-        problem(
-            StatusCode::BAD_GATEWAY,
-            &format!("no instance of {} took the request in time; {}", route.key, tried.last),
-        )
+        in_vain(&route, None, &tried)
     }
 
     /// Another instance than those that were tried; where there is none, once more the one that broke off.
@@ -181,15 +185,22 @@ fn last(status: StatusCode, text: &str) -> Response<Answer> {
     response
 }
 
-fn no_instance(route: &Route, reason: NoInstance, last: &str) -> Response<Answer> {
+/// What is said where no instance took the request; without a `reason` there was no more time.
+fn in_vain(route: &Route, reason: Option<NoInstance>, tried: &Tried) -> Response<Answer> {
+    if let Some(lack) = &tried.lack {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, lack);
+    }
+    let (key, last) = (&route.key, &tried.last);
+    let Some(reason) = reason else {
+        let text = format!("no instance of {key} took the request in time; {last}");
+        return problem(StatusCode::BAD_GATEWAY, &text);
+    };
     let text = match (reason, &route.instance) {
-        (NoInstance::UnknownService, _) => format!("no instance of {} is registered", route.key),
-        (NoInstance::NoneOnline, Some(uid)) if last.is_empty() => {
-            format!("instance {uid} of {} is not online", route.key)
-        }
-        (NoInstance::NoneOnline, Some(uid)) => format!("instance {uid} of {} cannot be reached; {last}", route.key),
-        (NoInstance::NoneOnline, None) if last.is_empty() => format!("no instance of {} is online", route.key),
-        (NoInstance::NoneOnline, None) => format!("no instance of {} can be reached; {last}", route.key),
+        (NoInstance::UnknownService, _) => format!("no instance of {key} is registered"),
+        (NoInstance::NoneOnline, Some(uid)) if last.is_empty() => format!("instance {uid} of {key} is not online"),
+        (NoInstance::NoneOnline, Some(uid)) => format!("instance {uid} of {key} cannot be reached; {last}"),
+        (NoInstance::NoneOnline, None) if last.is_empty() => format!("no instance of {key} is online"),
+        (NoInstance::NoneOnline, None) => format!("no instance of {key} can be reached; {last}"),
     };
     problem(StatusCode::SERVICE_UNAVAILABLE, &text)
 }

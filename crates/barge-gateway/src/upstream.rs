@@ -27,6 +27,8 @@ use crate::table::Picked;
 /// Why an instance gave no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
+    /// It was not asked, for a lack of the gateway's.
+    Lack(String),
     /// It never got the request: another one may be asked, whatever it is.
     Untold(String),
     /// It may have acted on the request, but doing so twice does no harm.
@@ -168,7 +170,11 @@ fn request(parts: &Parts, body: &Resumable, address: SocketAddr) -> Request<Resu
 fn failure(error: &AskError, method: &Method, body: &Resumable, picked: &Picked) -> Failure {
     let who = who(picked);
     tracing::debug!(%who, error = error as &dyn std::error::Error, "no answer");
-    let AskError::Answer(error) = error else { return Failure::Untold(format!("{who} took no connection")) };
+    let error = match error {
+        AskError::Answer(error) => error,
+        AskError::Open(lack @ OpenError::Lack(..)) => return Failure::Lack(lack.to_string()),
+        AskError::Open(_) => return Failure::Untold(format!("{who} took no connection")),
+    };
     if body.broken() {
         return Failure::Final(StatusCode::BAD_REQUEST, "the request's body is broken".to_owned());
     }

@@ -8,6 +8,7 @@ mod blame;
 mod drain;
 mod forwarding;
 mod fuzz;
+mod lacks;
 mod odd_requests;
 mod old_instances;
 mod recorder;
