@@ -17,10 +17,11 @@ use crate::background::Background;
 use crate::body::{self, Answer, Resumable};
 use crate::carry;
 use crate::headers::{self, Client};
+use crate::pool::Place;
 use crate::route::{self, HEADER_INSTANCE, Route};
 use crate::server::GatewayConfig;
 use crate::table::{InFlight, NoInstance, Picked, Table};
-use crate::upstream::{Failure, Upstream};
+use crate::upstream::{Asked, Failure, Upstream};
 
 /// The forwarding part of a gateway.
 #[derive(Debug, Clone)]
@@ -54,7 +55,8 @@ impl Proxy {
         let background = Background::default();
         Self {
             table,
-            upstream: Upstream::new(config.answer_limit, background.clone()),
+            // As many as both kinds of clients may have.
+            upstream: Upstream::new(config.max_connections.saturating_mul(2), config.answer_limit, background.clone()),
             search_limit: config.search_limit,
             stalls: Arc::new(Stalls::new(config.stall_limit)),
             room: Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
@@ -89,7 +91,8 @@ impl Proxy {
                 Ok(picked) => picked,
                 Err(reason) => return in_vain(&route, Some(reason), &tried),
             };
-            match self.upstream.send(&parts, &body, &picked, tried.broke.is_some()).await {
+            let asked = Asked { parts: &parts, body: &body, again: tried.broke.is_some(), until };
+            match self.upstream.send(&asked, &picked).await {
                 Ok(response) => return self.pass_back(response, picked, client_side, body.clone()),
                 // No word of the instance, and for another one it may do: ports are counted for each.
                 Err(Failure::Lack(text)) => {
@@ -144,20 +147,22 @@ impl Proxy {
         let (Some(client_side), Some(protocol)) = (client_side, protocol) else {
             return problem(StatusCode::BAD_GATEWAY, "the instance changed the protocol without being asked");
         };
-        self.carry(client_side, hyper::upgrade::on(&mut response), picked.in_flight);
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(header::UPGRADE, protocol);
-        response.map(|_| body::text(String::new()))
+        let instance = hyper::upgrade::on(&mut response);
+        let (parts, coming) = response.into_parts();
+        self.carry(client_side, instance, (picked.in_flight, coming.into_place()));
+        Response::from_parts(parts, body::text(String::new()))
     }
 
-    /// Carries an upgraded connection, which counts as in flight until its end.
-    fn carry(&self, (client, permit): Upgrade, instance: OnUpgrade, in_flight: InFlight) {
+    /// Carries an upgraded connection, which counts as in flight and takes its places until its end.
+    fn carry(&self, (client, permit): Upgrade, instance: OnUpgrade, held: (InFlight, Option<Arc<Place>>)) {
         let limit = self.stalls.limit();
         self.background.spawn(async move {
             if let (Ok(client), Ok(instance)) = tokio::join!(client, instance) {
                 carry::carry(client, instance, limit).await;
             }
-            drop((in_flight, permit));
+            drop((held, permit));
         });
     }
 

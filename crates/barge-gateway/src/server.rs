@@ -34,8 +34,9 @@ pub struct GatewayConfig {
     pub stall_limit: Duration,
     /// At shutdown, how long requests in flight may take to end.
     pub drain_limit: Duration,
-    /// How many connections may be open, and how many upgraded ones besides. Each has one to an instance, so that four times as many
-    /// files may be open as this says.
+    /// How many connections of clients may be open, and how many upgraded ones besides. There may be as many connections to instances as
+    /// of both together, so that four times as many files may be open as this says. A client of HTTP/2 may need several; whoever finds no
+    /// room for one within the search limit is told so.
     pub max_connections: usize,
 }
 

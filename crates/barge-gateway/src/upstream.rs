@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -46,6 +46,17 @@ enum AskError {
     Answer(#[from] hyper::Error),
 }
 
+/// What is asked of an instance.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) parts: &'a Parts,
+    pub(crate) body: &'a Resumable,
+    /// Whether it is the second try of a request that was broken off.
+    pub(crate) again: bool,
+    /// Until when there has to be room for another connection.
+    pub(crate) until: Instant,
+}
+
 /// The ways to instances.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
@@ -55,18 +66,14 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) fn new(answer_limit: Duration, background: Background) -> Self {
-        Self { pool: Arc::default(), background, answer_limit }
+    /// One with room for so many `connections`.
+    pub(crate) fn new(connections: usize, answer_limit: Duration, background: Background) -> Self {
+        Self { pool: Arc::new(Pool::new(connections)), background, answer_limit }
     }
 
-    /// Sends the request to `picked`. `again` says that it is the second try of a request that was broken off.
-    pub(crate) async fn send(
-        &self,
-        parts: &Parts,
-        body: &Resumable,
-        picked: &Picked,
-        again: bool,
-    ) -> Result<Response<Coming>, Failure> {
+    /// Sends the request to `picked`.
+    pub(crate) async fn send(&self, asked: &Asked<'_>, picked: &Picked) -> Result<Response<Coming>, Failure> {
+        let Asked { parts, body, again, until } = *asked;
         let upgrade = parts.headers.contains_key(header::UPGRADE);
         let shared = idempotent(&parts.method) && body.is_end_stream() && !again && !upgrade;
         let request = || {
@@ -79,9 +86,9 @@ impl Upstream {
         };
         let asked = async {
             if shared {
-                self.shared(picked.address, request).await
+                self.shared(picked.address, until, request).await
             } else {
-                self.single(picked.address, request()).await
+                self.single(picked.address, until, request()).await
             }
         };
         let Some(sent) = self.in_time(body, asked).await else {
@@ -104,6 +111,7 @@ impl Upstream {
     async fn shared(
         &self,
         address: SocketAddr,
+        until: Instant,
         request: impl Fn() -> Request<Resumable>,
     ) -> Result<Response<Coming>, AskError> {
         while let Some(mut connection) = self.pool.take(address) {
@@ -113,7 +121,7 @@ impl Upstream {
                 asked => return Ok(self.coming(asked?, connection)),
             }
         }
-        let mut connection = Box::pin(Connection::open(address)).await.map(Box::new)?;
+        let mut connection = Box::pin(self.open(address, until)).await.map(Box::new)?;
         Ok(self.coming(connection.ask(request()).await?, connection))
     }
 
@@ -122,10 +130,20 @@ impl Upstream {
     }
 
     /// Asks over a connection of the request's own.
-    async fn single(&self, address: SocketAddr, request: Request<Resumable>) -> Result<Response<Coming>, AskError> {
-        let (answer, driver) = Connection::open(address).await?.hand_over(request);
+    async fn single(
+        &self,
+        address: SocketAddr,
+        until: Instant,
+        request: Request<Resumable>,
+    ) -> Result<Response<Coming>, AskError> {
+        let (answer, driver, place) = Box::pin(self.open(address, until)).await?.hand_over(request);
         self.background.spawn(driver);
-        Ok(answer.await?.map(Coming::by_itself))
+        Ok(answer.await?.map(|body| Coming::by_itself(body, place)))
+    }
+
+    async fn open(&self, address: SocketAddr, until: Instant) -> Result<Connection, OpenError> {
+        let place = self.pool.place(until).await.ok_or(OpenError::Room)?;
+        Connection::open(address, place).await
     }
 
     /// Closes kept connections that nobody will use; to be called now and then.
@@ -172,7 +190,7 @@ fn failure(error: &AskError, method: &Method, body: &Resumable, picked: &Picked)
     tracing::debug!(%who, error = error as &dyn std::error::Error, "no answer");
     let error = match error {
         AskError::Answer(error) => error,
-        AskError::Open(lack @ OpenError::Lack(..)) => return Failure::Lack(lack.to_string()),
+        AskError::Open(lack @ (OpenError::Lack(..) | OpenError::Room)) => return Failure::Lack(lack.to_string()),
         AskError::Open(_) => return Failure::Untold(format!("{who} took no connection")),
     };
     if body.broken() {

@@ -14,6 +14,7 @@ mod old_instances;
 mod recorder;
 mod registration;
 mod retries;
+mod room;
 mod routing;
 mod smuggling;
 mod smuggling_http2;
