@@ -96,10 +96,15 @@ fn random_operations_under_load_lose_no_request_and_grow_nowhere() {
 /// What came of all of it.
 fn judge(samples: &[Sample], world: World) {
     eprintln!("\n{}", flat::table(samples));
-    eprintln!("| load | requests | failed | slowest |\n| --- | --- | --- | --- |");
+    eprintln!(
+        "| load | requests | failed | slowest | the load itself stood still for |\n| --- | --- | --- | --- | --- |"
+    );
     let counted = world.end();
     for one in &counted {
-        eprintln!("| {} | {} | {} | {:.1} ms |", one.phase, one.requests, one.failed, one.slowest_ms);
+        eprintln!(
+            "| {} | {} | {} | {:.1} ms | {} ms |",
+            one.phase, one.requests, one.failed, one.slowest_ms, one.stood_still_ms
+        );
     }
     for one in counted {
         assert_eq!(one.failed, 0, "{one:?}");
