@@ -22,7 +22,7 @@ fn drain(limit_ms: u64, respond: impl Fn(&str) -> Vec<u8> + Send + 'static) -> S
 fn stop(traffic: Option<TrafficCheck>, limit_ms: u64) -> String {
     let mut init = Init::start(&ready(shell("sleep 1000")));
     init.wait_phase(Phase::Ready);
-    init.stop(StopRequest { traffic, quiet_ms: 100, limit_ms, grace_ms: 5000 });
+    init.stop(StopRequest { traffic, url: None, quiet_ms: 100, limit_ms, grace_ms: 5000 });
     assert_eq!(init.exit().0, 0);
     let steps = timeline(&init.file().unwrap());
     let order =
