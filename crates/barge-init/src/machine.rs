@@ -69,6 +69,8 @@ pub(crate) enum Action {
     EndChecks,
     /// Wait for silence.
     Drain(StopRequest),
+    /// Tell whoever reads the output.
+    Say(String),
     /// It is over.
     Exit(u8),
 }
@@ -315,16 +317,18 @@ impl Machine {
     fn hold(&mut self, ending: Ending, reason: String, status: &mut Status) -> Actions {
         self.set(MAIN, Unit::Ended);
         (status.pid, status.process, status.ending) = (None, None, Some(ending));
-        if self.plan.hold_limit_ms == 0 {
-            self.note(status, format!("start failed: {reason}"));
-            status.reason = Some(reason);
-            return self.close(ending.code(), status);
-        }
-        self.life = Life::Held { until: self.now.elapsed.checked_add(Duration::from_millis(self.plan.hold_limit_ms)) };
-        status.phase = Phase::Held;
-        self.note(status, format!("start failed, held: {reason}"));
+        let mut actions = vec![Action::Say(format!("start failed: {reason}"))];
+        let held = self.plan.hold_limit_ms > 0;
+        self.note(status, format!("start failed{}: {reason}", if held { ", held" } else { "" }));
         status.reason = Some(reason);
-        Vec::new()
+        if held {
+            let limit = Duration::from_millis(self.plan.hold_limit_ms);
+            self.life = Life::Held { until: self.now.elapsed.checked_add(limit) };
+            status.phase = Phase::Held;
+        } else {
+            actions.extend(self.close(ending.code(), status));
+        }
+        actions
     }
 
     fn tick(&mut self, status: &mut Status) -> Actions {

@@ -10,9 +10,8 @@ use std::sync::mpsc;
 
 use nix::sys::signal::SigSet;
 
-use crate::child::{self, StartError};
 use crate::events::{Event, Events, Shared};
-use crate::plan::{self, Plan, PlanError};
+use crate::plan::Plan;
 use crate::status::Status;
 use crate::supervise::Supervisor;
 use crate::{client, files, ready, socket};
@@ -24,12 +23,8 @@ pub(crate) enum RunError {
     ReadPlan { path: PathBuf, source: std::io::Error },
     #[error("understand the plan {path}")]
     ParsePlan { path: PathBuf, source: serde_json::Error },
-    #[error("carry out the plan")]
-    Plan(#[source] PlanError),
     #[error("listen on {address}, where readiness is to be asked")]
     Readiness { address: SocketAddr, source: std::io::Error },
-    #[error("limit the instance")]
-    Groups(#[source] StartError),
     #[error("open the lock {path}")]
     OpenLock { path: PathBuf, source: std::io::Error },
     #[error("lock {path}: another barge-init lives there")]
@@ -67,7 +62,6 @@ pub(crate) fn run_alone(plan: Plan) -> Result<u8, RunError> {
 }
 
 fn run(plan: Plan, state: Option<&Path>) -> Result<u8, RunError> {
-    plan::check(&plan).map_err(RunError::Plan)?;
     // A session of its own: a Ctrl-C at the platform's terminal is not meant for the instance. Fails for PID 1, which has one.
     let _ = nix::unistd::setsid();
     // Where this fails, what is left behind goes to the machine's own init, and is not ours to reap.
@@ -85,7 +79,6 @@ fn run(plan: Plan, state: Option<&Path>) -> Result<u8, RunError> {
         let (shared, path) = (Arc::clone(&shared), readiness.path.clone());
         thread(move || ready::serve(&listener, &path, &shared))?;
     }
-    child::enter_groups(&plan).map_err(RunError::Groups)?;
     let mut supervisor = Supervisor::new(state.map(Path::to_owned), Arc::new(plan), shared, events);
     match supervisor.start()? {
         Some(code) => Ok(code),

@@ -74,7 +74,14 @@ impl Supervisor {
     /// # Errors
     /// A thread cannot be started; nothing runs then.
     pub(crate) fn start(&mut self) -> Result<Option<u8>, RunError> {
-        let result = self.happen(Happened::Begin);
+        let ready = crate::plan::check(&self.plan).map_err(|error| (Ending::NotStarted, crate::chain(&error)));
+        let ready = ready
+            .and_then(|()| child::enter_groups(&self.plan).map_err(|error| (error.ending(), crate::chain(&error))));
+        let result = match ready {
+            Ok(()) => self.happen(Happened::Begin),
+            // A plan that cannot be carried out is a start that has failed, like any other.
+            Err((ending, reason)) => self.happen(Happened::NotStarted { name: MAIN.to_owned(), ending, reason }),
+        };
         if result.is_err() {
             for pid in self.running.values() {
                 let _ = killpg(*pid, Signal::SIGKILL);
@@ -141,7 +148,8 @@ impl Supervisor {
             Action::BeginChecks => self.begin_checks()?,
             Action::EndChecks => self.checking = None,
             Action::Drain(request) => self.drain(request),
-            Action::Exit(_) => {}
+            Action::Say(what) if self.plan.output.pass_on => eprintln!("barge-init: {what}"),
+            Action::Say(_) | Action::Exit(_) => {}
         }
         Ok(None)
     }

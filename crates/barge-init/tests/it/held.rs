@@ -80,7 +80,7 @@ fn what_never_came_to_a_start_is_held() {
     nowhere.main.working_directory = "/no/such/directory".into();
     check_held(&nowhere, Ending::NotStarted, "enter the working directory /no/such/directory");
 
-    check_held(&plan(&[]), Ending::NotStarted, "the command is empty");
+    check_held(&plan(&[]), Ending::NotStarted, "the command of \"main\" is empty");
 
     let mut template = shell("exit 0");
     template.templates = vec!["no-such.template".to_owned()];
