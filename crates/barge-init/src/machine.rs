@@ -351,3 +351,6 @@ impl Machine {
         vec![Action::EndChecks, Action::Signal(Signal::SIGKILL)]
     }
 }
+
+#[cfg(test)]
+mod tests;
