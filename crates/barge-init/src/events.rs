@@ -51,21 +51,20 @@ impl Shared {
         }
     }
 
-    /// The status and its revision, to be read or changed without anybody being woken.
+    /// The status and its revision.
     pub(crate) fn lock(&self) -> MutexGuard<'_, (u64, Status)> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the status and wakes who watches; the answer is the new status.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Status)) -> Status {
-        let status = {
-            let mut guard = self.lock();
-            change(&mut guard.1);
+    /// Replaces the status; where it is news, who watches is woken.
+    pub(crate) fn publish(&self, status: Status, news: bool) {
+        let mut guard = self.lock();
+        guard.1 = status;
+        if news {
             guard.0 += 1;
-            guard.1.clone()
-        };
-        self.changed.notify_all();
-        status
+            drop(guard);
+            self.changed.notify_all();
+        }
     }
 
     /// The status, with the last lines of output.

@@ -21,7 +21,7 @@ use crate::probe::Asked;
 use crate::reaper::Reaper;
 use crate::run::{RunError, thread};
 use crate::socket::StopRequest;
-use crate::status::{Ending, Phase, now_ms};
+use crate::status::{Ending, Phase, Status, now_ms};
 use crate::{child, drain, explain, files, log, probe, processes, status};
 
 /// How long processes that were left behind are looked for and killed.
@@ -77,6 +77,8 @@ impl Supervisor {
         let ready = crate::plan::check(&self.plan).map_err(|error| (Ending::NotStarted, crate::chain(&error)));
         let ready = ready
             .and_then(|()| child::enter_groups(&self.plan).map_err(|error| (error.ending(), crate::chain(&error))));
+        // Of the groups that were entered.
+        self.memory = explain::Memory::now();
         let result = match ready {
             Ok(()) => self.happen(Happened::Begin),
             // A plan that cannot be carried out is a start that has failed, like any other.
@@ -117,17 +119,17 @@ impl Supervisor {
         let mut pending = std::collections::VecDeque::from([first]);
         while let Some(happened) = pending.pop_front() {
             let now = Now { elapsed: self.begin.elapsed(), wall_ms: now_ms() };
-            let quiet = matches!(&happened, Happened::Probed(_));
-            let (actions, changed) = {
-                let mut guard = self.shared.lock();
-                let before = quiet.then(|| (guard.1.phase, guard.1.reason.clone()));
-                let actions = self.machine.handle(now, happened, &mut guard.1);
-                // A check that says what the one before said wakes nobody.
-                (actions, before.is_none_or(|before| before != (guard.1.phase, guard.1.reason.clone())))
-            };
-            if changed {
-                self.tell();
+            // Nobody but we change it.
+            let mut status = self.shared.lock().1.clone();
+            let before = matches!(&happened, Happened::Probed(_)).then(|| (status.phase, status.reason.clone()));
+            let actions = self.machine.handle(now, happened, &mut status);
+            // A check that says what the one before said is no news.
+            let news = before.is_none_or(|before| before != (status.phase, status.reason.clone()));
+            if news {
+                // Written before anybody can see it: whoever is told of a reason finds it in the files.
+                self.write_down(&status);
             }
+            self.shared.publish(status, news);
             for action in actions {
                 if let Action::Exit(code) = action {
                     self.last_word();
@@ -302,9 +304,8 @@ impl Supervisor {
         }
     }
 
-    /// Wakes who watches, and writes the status down.
-    fn tell(&self) {
-        let mut status = self.shared.change(|_| {});
+    fn write_down(&self, status: &Status) {
+        let mut status = status.clone();
         if matches!(status.phase, Phase::Held | Phase::Ended) {
             status.log_tail = self.shared.last_lines();
         }

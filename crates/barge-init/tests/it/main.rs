@@ -5,10 +5,12 @@
 
 mod checks;
 mod children;
+mod diagnosis;
 mod drain;
 mod ending;
 mod held;
 mod helpers;
+mod line;
 mod log;
 mod plan;
 mod readiness;
