@@ -74,7 +74,7 @@ impl Supervisor {
     /// # Errors
     /// A thread cannot be started; nothing runs then.
     pub(crate) fn start(&mut self) -> Result<Option<u8>, RunError> {
-        let ready = crate::plan::check(&self.plan).map_err(|error| (Ending::NotStarted, crate::chain(&error)));
+        let ready = self.plan.check().map_err(|error| (Ending::NotStarted, crate::chain(&error)));
         let ready = ready
             .and_then(|()| child::enter_groups(&self.plan).map_err(|error| (error.ending(), crate::chain(&error))));
         // Of the groups that were entered.

@@ -15,7 +15,7 @@ pub use expand::{expand, fill_template};
 pub use line::LineError;
 pub(crate) use line::{OPTIONS, parse};
 pub use order::PlanError;
-pub(crate) use order::{check, umask_of};
+pub(crate) use order::umask_of;
 
 /// The name of the business process; helpers have others.
 pub const MAIN: &str = "main";

@@ -13,8 +13,8 @@ pub enum PlanError {
         /// The process.
         name: String,
     },
-    /// A helper is called what only main is, or nothing.
-    #[error("a helper cannot be called {name:?}")]
+    /// A helper is called what only main is, or what can be no part of a file's name.
+    #[error("a helper cannot be called {name:?}: 1 to 64 characters without '/' and '.', and not \"main\"")]
     Name {
         /// Its name.
         name: String,
@@ -52,26 +52,34 @@ pub enum PlanError {
     },
 }
 
-/// Checks that a plan can be carried out.
-pub(crate) fn check(plan: &Plan) -> Result<(), PlanError> {
-    for (name, process) in processes(plan) {
-        check_process(name, process)?;
-        if let Some(after) = process.after.iter().find(|after| !is_there(plan, after)) {
-            return Err(PlanError::Unknown { name: name.to_owned(), after: after.clone() });
+impl Plan {
+    /// Checks that it can be carried out.
+    ///
+    /// # Errors
+    /// A process without a program, or one whose turn would never come.
+    pub fn check(&self) -> Result<(), PlanError> {
+        for (name, process) in processes(self) {
+            check_process(name, process)?;
+            if let Some(after) = process.after.iter().find(|after| !is_there(self, after)) {
+                return Err(PlanError::Unknown { name: name.to_owned(), after: after.clone() });
+            }
         }
+        // A helper's name is a part of file names.
+        let bad =
+            |name: &&String| *name == MAIN || name.is_empty() || name.len() > 64 || name.contains(['/', '\0', '.']);
+        if let Some(name) = self.helpers.keys().find(bad) {
+            return Err(PlanError::Name { name: name.clone() });
+        }
+        if self.main.kind == Kind::Task {
+            return Err(PlanError::MainTask);
+        }
+        let circle = never_started(self);
+        if circle.is_empty() { Ok(()) } else { Err(PlanError::Circle { names: circle }) }
     }
-    if let Some(name) = plan.helpers.keys().find(|name| *name == MAIN || name.is_empty()) {
-        return Err(PlanError::Name { name: name.clone() });
-    }
-    if plan.main.kind == Kind::Task {
-        return Err(PlanError::MainTask);
-    }
-    let circle = never_started(plan);
-    if circle.is_empty() { Ok(()) } else { Err(PlanError::Circle { names: circle }) }
 }
 
 /// Every process with its name, main last.
-pub(crate) fn processes(plan: &Plan) -> impl Iterator<Item = (&str, &Process)> {
+fn processes(plan: &Plan) -> impl Iterator<Item = (&str, &Process)> {
     let helpers = plan.helpers.iter().map(|(name, helper)| (name.as_str(), helper));
     helpers.chain(std::iter::once((MAIN, &plan.main)))
 }

@@ -8,6 +8,7 @@ mod children;
 mod diagnosis;
 mod drain;
 mod ending;
+mod fuzz;
 mod held;
 mod helpers;
 mod line;
