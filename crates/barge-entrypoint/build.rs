@@ -53,8 +53,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Whether the toolchain has a standard library for the target.
 fn has_library(target: &str) -> Result<bool, Box<dyn Error>> {
     let answer = Command::new(variable("RUSTC")?).args(["--print", "target-libdir", "--target", target]).output()?;
-    let directory = String::from_utf8(answer.stdout)?;
-    Ok(answer.status.success() && std::fs::read_dir(directory.trim()).is_ok_and(|mut files| files.next().is_some()))
+    let text = String::from_utf8(answer.stdout)?;
+    let directory = text.trim();
+    if !answer.status.success() || directory.is_empty() {
+        return Ok(false);
+    }
+    // Once it is added, this is to be compiled again.
+    println!("cargo::rerun-if-changed={directory}");
+    Ok(std::fs::read_dir(directory).is_ok_and(|mut files| files.next().is_some()))
 }
 
 /// Compiles barge-init; the result is the program.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::body::{BodyError, Resumable, lock};
 use crate::connection::Connection;
-use crate::pool::Pool;
+use crate::pool::{Place, Pool};
 use crate::table::InFlight;
 
 /// A piece of an answer, or its end.
@@ -25,6 +25,8 @@ pub(crate) struct Coming {
     body: Incoming,
     /// What brings it, unless that goes on by itself; kept for other requests afterwards.
     source: Option<(Box<Connection>, Arc<Pool>)>,
+    /// The place of a connection that goes on by itself.
+    place: Option<Arc<Place>>,
     /// Whether nothing more will come.
     over: bool,
 }
@@ -32,7 +34,7 @@ pub(crate) struct Coming {
 impl Coming {
     /// One that comes only as long as somebody asks for it.
     pub(crate) fn through(body: Incoming, connection: Box<Connection>, pool: &Arc<Pool>) -> Self {
-        let mut coming = Self { body, source: Some((connection, Arc::clone(pool))), over: false };
+        let mut coming = Self { body, source: Some((connection, Arc::clone(pool))), place: None, over: false };
         if coming.body.is_end_stream() {
             coming.end();
         }
@@ -40,8 +42,13 @@ impl Coming {
     }
 
     /// One that somebody else brings on.
-    pub(crate) fn by_itself(body: Incoming) -> Self {
-        Self { body, source: None, over: false }
+    pub(crate) fn by_itself(body: Incoming, place: Arc<Place>) -> Self {
+        Self { body, source: None, place: Some(place), over: false }
+    }
+
+    /// What an upgraded connection has to hold until its end.
+    pub(crate) fn into_place(self) -> Option<Arc<Place>> {
+        self.place
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Polled<hyper::Error> {
@@ -181,6 +188,11 @@ struct Watched {
 impl Stalls {
     pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, watched: Mutex::default() }
+    }
+
+    /// How long something may stand still.
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
     }
 
     fn watch(this: &Arc<Self>, passing: &Arc<Mutex<Passing>>) -> Watched {

@@ -40,13 +40,15 @@ struct Inner {
     body: Incoming,
     touched: bool,
     broken: bool,
+    /// Whether its next piece was asked for, and had not come from the client yet.
+    awaited: bool,
     /// When a piece of the request or of its answer last went on its way.
     moved: Instant,
 }
 
 impl Resumable {
     pub(crate) fn new(body: Incoming) -> Self {
-        let inner = Inner { body, touched: false, broken: false, moved: Instant::now() };
+        let inner = Inner { body, touched: false, broken: false, awaited: false, moved: Instant::now() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -58,6 +60,11 @@ impl Resumable {
     /// Whether the client has broken off, or sent what is no body.
     pub(crate) fn broken(&self) -> bool {
         lock(&self.inner).broken
+    }
+
+    /// Whether an instance waits for its next piece, which the client has not sent.
+    pub(crate) fn awaited(&self) -> bool {
+        lock(&self.inner).awaited
     }
 
     /// When a piece of it, or of its answer, last went on its way.
@@ -78,6 +85,7 @@ impl Body for Resumable {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let mut inner = lock(&self.inner);
         let polled = Pin::new(&mut inner.body).poll_frame(context);
+        inner.awaited = polled.is_pending();
         if let Poll::Ready(Some(frame)) = &polled {
             inner.touched = true;
             inner.broken = frame.is_err();

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -12,11 +13,13 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use nix::errno::Errno;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{KeepAlive, TcpKeepCount, TcpKeepIdle, TcpKeepInterval};
 use tokio::net::TcpStream;
 
 use crate::body::Resumable;
+use crate::pool::Place;
 
 /// How long a connection to an instance may take.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -29,6 +32,11 @@ const KEEPALIVE_PROBES: u32 = 4;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
+    #[error("the gateway has no room for more connections to instances")]
+    Room,
+    /// The machine's, or a limit of this process.
+    #[error("the gateway has no more {0}")]
+    Lack(&'static str, #[source] std::io::Error),
     #[error("connect")]
     Connect(#[source] std::io::Error),
     #[error("no connection within {CONNECT_LIMIT:?}")]
@@ -43,6 +51,8 @@ pub(crate) struct Connection {
     pub(crate) address: SocketAddr,
     sender: SendRequest<Resumable>,
     driver: Driver,
+    /// Given up after everything else.
+    place: Place,
 }
 
 /// What reads and writes; gone once the connection has come to its end, so that whoever waits for an answer is told.
@@ -61,15 +71,15 @@ impl Driver {
 }
 
 impl Connection {
-    /// Opens one.
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self, OpenError> {
+    /// Opens one, which takes the place.
+    pub(crate) async fn open(address: SocketAddr, place: Place) -> Result<Self, OpenError> {
         let connecting = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address));
-        let stream = connecting.await.map_err(|_| OpenError::Late)?.map_err(OpenError::Connect)?;
+        let stream = connecting.await.map_err(|_| OpenError::Late)?.map_err(why)?;
         // Without these two it works as well, only slower, and with a machine that is gone noticed later.
         let _ = stream.set_nodelay(true);
         let _ = look_after(&stream);
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(OpenError::Begin)?;
-        Ok(Self { address, sender, driver: Driver(Some(driver)) })
+        Ok(Self { address, sender, driver: Driver(Some(driver)), place })
     }
 
     /// Whether the next request can be sent: the last answer has come in full, and the instance has closed nothing.
@@ -92,22 +102,38 @@ impl Connection {
         .await
     }
 
-    /// Sends the one request that goes over this connection, and hands over who brings it on: the result are the answer and the one who
-    /// does.
+    /// Sends the one request that goes over this connection, and hands over who brings it on: the result are the answer, the one who
+    /// does, and the place, which both have to hold where the connection is upgraded.
     pub(crate) fn hand_over(
-        mut self,
+        self,
         request: Request<Resumable>,
-    ) -> (impl Future<Output = hyper::Result<Response<Incoming>>>, impl Future<Output = ()> + Send + 'static) {
-        let answer = self.sender.send_request(request);
+    ) -> (impl Future<Output = hyper::Result<Response<Incoming>>>, impl Future<Output = ()> + Send + 'static, Arc<Place>)
+    {
+        let Self { address, mut sender, driver, place } = self;
+        let place = Arc::new(place);
+        let held = Arc::clone(&place);
+        let answer = sender.send_request(request);
         let driver = async move {
-            if let Some(driver) = self.driver.0
+            if let Some(driver) = driver.0
                 && let Err(error) = driver.with_upgrades().await
             {
-                tracing::debug!(address = %self.address, %error, "the connection to an instance ended");
+                tracing::debug!(%address, %error, "the connection to an instance ended");
             }
+            drop(held);
         };
-        (answer, driver)
+        (answer, driver, place)
     }
+}
+
+/// Why there is no connection: not every error is about who was to take it (connect(2), socket(2)).
+fn why(error: std::io::Error) -> OpenError {
+    let lack = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMFILE | Errno::ENFILE) => "descriptors",
+        Some(Errno::EADDRNOTAVAIL) => "ports",
+        Some(Errno::ENOBUFS | Errno::ENOMEM) => "memory for connections",
+        _ => return OpenError::Connect(error),
+    };
+    OpenError::Lack(lack, error)
 }
 
 /// Has a peer whose machine is gone found out; where a listener is looked after, the connections that it accepts inherit it.

@@ -135,6 +135,9 @@ pub(crate) fn prepare(parts: &mut Parts, client: &Client, has_body: bool, upgrad
     parts.headers.remove(HEADER_INSTANCE);
     // Nobody before us is trusted, so what a client says of itself is replaced.
     strip_lookalikes(&mut parts.headers);
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
+    }
     if let Some(host) = host {
         parts.headers.insert(header::HOST, host.clone());
         parts.headers.insert(FORWARDED_HOST, host);
@@ -162,6 +165,16 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         .collect();
     for name in named.iter().filter(|name| !END_TO_END.contains(name)).chain(&HOP_BY_HOP) {
         headers.remove(name);
+    }
+}
+
+/// Makes one field of cookies that came in several, as a client of HTTP/2 alone may send them (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let several: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if several.len() > 1
+        && let Ok(one) = HeaderValue::from_bytes(&several.join(b"; ".as_slice()))
+    {
+        headers.insert(header::COOKIE, one);
     }
 }
 

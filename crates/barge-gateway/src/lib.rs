@@ -10,6 +10,7 @@ mod answer;
 pub mod api;
 mod background;
 mod body;
+mod carry;
 mod connection;
 mod headers;
 mod pool;

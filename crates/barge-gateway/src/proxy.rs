@@ -5,32 +5,30 @@ use std::time::{Duration, Instant};
 
 use barge_model::InstanceId;
 use http::header::{self, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 
 use crate::answer::{Coming, Counted, Stalls};
 use crate::background::Background;
 use crate::body::{self, Answer, Resumable};
-use crate::connection::CONNECT_LIMIT;
+use crate::carry;
 use crate::headers::{self, Client};
+use crate::pool::Place;
 use crate::route::{self, HEADER_INSTANCE, Route};
 use crate::server::GatewayConfig;
 use crate::table::{InFlight, NoInstance, Picked, Table};
-use crate::upstream::{Failure, Upstream};
-
-/// For how long other instances are tried when some take no connection.
-const SEARCH_LIMIT: Duration = CONNECT_LIMIT.saturating_mul(3);
+use crate::upstream::{Asked, Failure, Upstream};
 
 /// The forwarding part of a gateway.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     table: Arc<Table>,
     upstream: Upstream,
+    search_limit: Duration,
     stalls: Arc<Stalls>,
     /// Room for upgraded connections: one that is carried counts as none of the listener's any more.
     room: Arc<Semaphore>,
@@ -48,6 +46,8 @@ struct Tried {
     /// The one that broke off, and so may be hurt by it. A second one is risked, a third one is not.
     broke: Option<InstanceId>,
     last: String,
+    /// What the gateway lacked itself to ask one.
+    lack: Option<String>,
 }
 
 impl Proxy {
@@ -55,7 +55,9 @@ impl Proxy {
         let background = Background::default();
         Self {
             table,
-            upstream: Upstream::new(config.answer_limit, background.clone()),
+            // As many as both kinds of clients may have.
+            upstream: Upstream::new(config.max_connections.saturating_mul(2), config.answer_limit, background.clone()),
+            search_limit: config.search_limit,
             stalls: Arc::new(Stalls::new(config.stall_limit)),
             room: Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
             background,
@@ -65,7 +67,7 @@ impl Proxy {
     /// Answers one request of a client.
     pub(crate) async fn handle(&self, mut request: Request<Incoming>, client: Client) -> Response<Answer> {
         if let Err(refused) = headers::check(&request) {
-            return refuse(&refused.to_string());
+            return last(StatusCode::BAD_REQUEST, &refused.to_string());
         }
         let route = match route::route(request.uri(), request.headers()) {
             Ok(route) => route,
@@ -83,14 +85,20 @@ impl Proxy {
         headers::prepare(&mut parts, &client, !body.is_end_stream(), upgrade.as_ref());
         let body = Resumable::new(body);
         let mut tried = Tried::default();
-        let start = Instant::now();
-        while start.elapsed() < SEARCH_LIMIT {
+        let mut until = Instant::now() + self.search_limit;
+        while Instant::now() < until {
             let picked = match self.pick(&route, &tried) {
                 Ok(picked) => picked,
-                Err(reason) => return no_instance(&route, reason, &tried.last),
+                Err(reason) => return in_vain(&route, Some(reason), &tried),
             };
-            match self.upstream.send(&parts, &body, &picked, tried.broke.is_some()).await {
+            let asked = Asked { parts: &parts, body: &body, again: tried.broke.is_some(), until };
+            match self.upstream.send(&asked, &picked).await {
                 Ok(response) => return self.pass_back(response, picked, client_side, body.clone()),
+                // No word of the instance, and for another one it may do: ports are counted for each.
+                Err(Failure::Lack(text)) => {
+                    tried.untold.push(picked.uid);
+                    tried.lack = Some(text);
+                }
                 Err(Failure::Untold(text)) => {
                     picked.refused();
                     tried.untold.push(picked.uid);
@@ -99,15 +107,17 @@ impl Proxy {
                 Err(Failure::Repeatable(text)) if tried.broke.is_none() => {
                     tried.broke = Some(picked.uid);
                     tried.last = text;
+                    // How long it worked on the request is no part of the search.
+                    until = Instant::now() + self.search_limit;
                 }
                 Err(Failure::Repeatable(text)) => return problem(StatusCode::BAD_GATEWAY, &text),
+                Err(Failure::Final(StatusCode::REQUEST_TIMEOUT, text)) => {
+                    return last(StatusCode::REQUEST_TIMEOUT, &text);
+                }
                 Err(Failure::Final(status, text)) => return problem(status, &text),
             }
         }
-        problem(
-            StatusCode::BAD_GATEWAY,
-            &format!("no instance of {} took the request in time; {}", route.key, tried.last),
-        )
+        in_vain(&route, None, &tried)
     }
 
     /// Another instance than those that were tried; where there is none, once more the one that broke off.
@@ -127,6 +137,9 @@ impl Proxy {
     ) -> Response<Answer> {
         let protocol = headers::changed_protocol(response.headers());
         headers::strip_hop_by_hop(response.headers_mut());
+        // How the client's connection speaks is not the instance's business: an answer of HTTP/1.0 would end with it, and one that broke
+        // off look whole.
+        *response.version_mut() = Version::HTTP_11;
         response.headers_mut().insert(HEADER_INSTANCE, picked.name.clone());
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return response.map(|body| Counted::new(body, picked.in_flight, request, &self.stalls)).map(Answer::Right);
@@ -134,19 +147,22 @@ impl Proxy {
         let (Some(client_side), Some(protocol)) = (client_side, protocol) else {
             return problem(StatusCode::BAD_GATEWAY, "the instance changed the protocol without being asked");
         };
-        self.carry(client_side, hyper::upgrade::on(&mut response), picked.in_flight);
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(header::UPGRADE, protocol);
-        response.map(|_| body::text(String::new()))
+        let instance = hyper::upgrade::on(&mut response);
+        let (parts, coming) = response.into_parts();
+        self.carry(client_side, instance, (picked.in_flight, coming.into_place()));
+        Response::from_parts(parts, body::text(String::new()))
     }
 
-    /// Carries an upgraded connection; it counts as in flight until either side closes it.
-    fn carry(&self, (client, permit): Upgrade, instance: OnUpgrade, in_flight: InFlight) {
+    /// Carries an upgraded connection, which counts as in flight and takes its places until its end.
+    fn carry(&self, (client, permit): Upgrade, instance: OnUpgrade, held: (InFlight, Option<Arc<Place>>)) {
+        let limit = self.stalls.limit();
         self.background.spawn(async move {
             if let (Ok(client), Ok(instance)) = tokio::join!(client, instance) {
-                let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(instance)).await;
+                carry::carry(client, instance, limit).await;
             }
-            drop((in_flight, permit));
+            drop((held, permit));
         });
     }
 
@@ -167,19 +183,29 @@ impl Proxy {
     }
 }
 
-/// A request that was refused for its form: the rest of the connection cannot be trusted.
-fn refuse(text: &str) -> Response<Answer> {
-    let mut response = problem(StatusCode::BAD_REQUEST, text);
+/// The last answer of its connection, the rest of which cannot be trusted: the request was refused for its form, or has not come in full.
+fn last(status: StatusCode, text: &str) -> Response<Answer> {
+    let mut response = problem(status, text);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-fn no_instance(route: &Route, reason: NoInstance, last: &str) -> Response<Answer> {
+/// What is said where no instance took the request; without a `reason` there was no more time.
+fn in_vain(route: &Route, reason: Option<NoInstance>, tried: &Tried) -> Response<Answer> {
+    if let Some(lack) = &tried.lack {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, lack);
+    }
+    let (key, last) = (&route.key, &tried.last);
+    let Some(reason) = reason else {
+        let text = format!("no instance of {key} took the request in time; {last}");
+        return problem(StatusCode::BAD_GATEWAY, &text);
+    };
     let text = match (reason, &route.instance) {
-        (NoInstance::UnknownService, _) => format!("no instance of {} was ever online", route.key),
-        (NoInstance::NoneOnline, Some(uid)) => format!("instance {uid} of {} is not online", route.key),
-        (NoInstance::NoneOnline, None) if last.is_empty() => format!("no instance of {} is online", route.key),
-        (NoInstance::NoneOnline, None) => format!("no instance of {} can be reached; {last}", route.key),
+        (NoInstance::UnknownService, _) => format!("no instance of {key} is registered"),
+        (NoInstance::NoneOnline, Some(uid)) if last.is_empty() => format!("instance {uid} of {key} is not online"),
+        (NoInstance::NoneOnline, Some(uid)) => format!("instance {uid} of {key} cannot be reached; {last}"),
+        (NoInstance::NoneOnline, None) if last.is_empty() => format!("no instance of {key} is online"),
+        (NoInstance::NoneOnline, None) => format!("no instance of {key} can be reached; {last}"),
     };
     problem(StatusCode::SERVICE_UNAVAILABLE, &text)
 }

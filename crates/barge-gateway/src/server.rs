@@ -18,26 +18,32 @@ use crate::table::Table;
 /// What can be set.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
+    /// For how long an instance is searched that takes the request. What another one worked on it before it broke off does not count.
+    pub search_limit: Duration,
     /// How long an instance may take until the head of its answer, counted from the last piece of the request.
     pub answer_limit: Duration,
-    /// How long a client may take to send the head of a request; also how long an idle connection is kept.
+    /// How long a client may take to send the head of a request; also how long an idle connection is kept, one of HTTP/2 up to twice as
+    /// long.
     pub header_limit: Duration,
     /// How long an answer may stand still once its head is there: no piece of it, and none of its request, goes on its way, because
     /// the instance says nothing more, or the client takes nothing more. It is broken off then. An instance that streams, and has
     /// nothing to say for longer, has to say something now and then that means nothing, such as the comments of server-sent events.
     /// However slow a client takes its answer, it is served as long as its system asks for more at least so often. Upgraded
-    /// connections may be silent for ever; only a client that does not take what waits for it is cut off there as well.
+    /// connections may be silent for ever while both sides are open; once one of them has ended, the other one is cut off when nothing
+    /// has moved for this long, or at most twice. A client that does not take what waits for it is cut off there as well.
     pub stall_limit: Duration,
     /// At shutdown, how long requests in flight may take to end.
     pub drain_limit: Duration,
-    /// How many connections may be open, and how many upgraded ones besides. Each has one to an instance, so that four times as many
-    /// files may be open as this says.
+    /// How many connections of clients may be open, and how many upgraded ones besides. There may be as many connections to instances as
+    /// of both together, so that four times as many files may be open as this says. A client of HTTP/2 may need several; whoever finds no
+    /// room for one within the search limit is told so.
     pub max_connections: usize,
 }
 
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
+            search_limit: Duration::from_secs(6),
             answer_limit: Duration::from_secs(60),
             header_limit: Duration::from_secs(15),
             stall_limit: Duration::from_secs(300),

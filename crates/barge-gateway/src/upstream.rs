@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -27,6 +27,8 @@ use crate::table::Picked;
 /// Why an instance gave no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
+    /// It was not asked, for a lack of the gateway's.
+    Lack(String),
     /// It never got the request: another one may be asked, whatever it is.
     Untold(String),
     /// It may have acted on the request, but doing so twice does no harm.
@@ -44,6 +46,17 @@ enum AskError {
     Answer(#[from] hyper::Error),
 }
 
+/// What is asked of an instance.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) parts: &'a Parts,
+    pub(crate) body: &'a Resumable,
+    /// Whether it is the second try of a request that was broken off.
+    pub(crate) again: bool,
+    /// Until when there has to be room for another connection.
+    pub(crate) until: Instant,
+}
+
 /// The ways to instances.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
@@ -53,18 +66,14 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) fn new(answer_limit: Duration, background: Background) -> Self {
-        Self { pool: Arc::default(), background, answer_limit }
+    /// One with room for so many `connections`.
+    pub(crate) fn new(connections: usize, answer_limit: Duration, background: Background) -> Self {
+        Self { pool: Arc::new(Pool::new(connections)), background, answer_limit }
     }
 
-    /// Sends the request to `picked`. `again` says that it is the second try of a request that was broken off.
-    pub(crate) async fn send(
-        &self,
-        parts: &Parts,
-        body: &Resumable,
-        picked: &Picked,
-        again: bool,
-    ) -> Result<Response<Coming>, Failure> {
+    /// Sends the request to `picked`.
+    pub(crate) async fn send(&self, asked: &Asked<'_>, picked: &Picked) -> Result<Response<Coming>, Failure> {
+        let Asked { parts, body, again, until } = *asked;
         let upgrade = parts.headers.contains_key(header::UPGRADE);
         let shared = idempotent(&parts.method) && body.is_end_stream() && !again && !upgrade;
         let request = || {
@@ -77,23 +86,32 @@ impl Upstream {
         };
         let asked = async {
             if shared {
-                self.shared(picked.address, request).await
+                self.shared(picked.address, until, request).await
             } else {
-                self.single(picked.address, request()).await
+                self.single(picked.address, until, request()).await
             }
         };
         let Some(sent) = self.in_time(body, asked).await else {
-            let limit = self.answer_limit.as_secs_f32();
-            let text = format!("{} did not answer within {limit} s", who(picked));
-            return Err(Failure::Final(StatusCode::GATEWAY_TIMEOUT, text));
+            return Err(self.late(body, picked));
         };
         sent.map_err(|error| failure(&error, &parts.method, body, picked))
+    }
+
+    /// Says who kept the answer from coming in time: where the client has stopped in the middle of its upload, the instance waits as well.
+    fn late(&self, body: &Resumable, picked: &Picked) -> Failure {
+        let limit = self.answer_limit.as_secs_f32();
+        if body.awaited() {
+            let text = format!("nothing more of the request's body came from the client within {limit} s");
+            return Failure::Final(StatusCode::REQUEST_TIMEOUT, text);
+        }
+        Failure::Final(StatusCode::GATEWAY_TIMEOUT, format!("{} did not answer within {limit} s", who(picked)))
     }
 
     /// Asks over a connection that is kept, or becomes one.
     async fn shared(
         &self,
         address: SocketAddr,
+        until: Instant,
         request: impl Fn() -> Request<Resumable>,
     ) -> Result<Response<Coming>, AskError> {
         while let Some(mut connection) = self.pool.take(address) {
@@ -103,7 +121,7 @@ impl Upstream {
                 asked => return Ok(self.coming(asked?, connection)),
             }
         }
-        let mut connection = Box::pin(Connection::open(address)).await.map(Box::new)?;
+        let mut connection = Box::pin(self.open(address, until)).await.map(Box::new)?;
         Ok(self.coming(connection.ask(request()).await?, connection))
     }
 
@@ -112,10 +130,20 @@ impl Upstream {
     }
 
     /// Asks over a connection of the request's own.
-    async fn single(&self, address: SocketAddr, request: Request<Resumable>) -> Result<Response<Coming>, AskError> {
-        let (answer, driver) = Connection::open(address).await?.hand_over(request);
+    async fn single(
+        &self,
+        address: SocketAddr,
+        until: Instant,
+        request: Request<Resumable>,
+    ) -> Result<Response<Coming>, AskError> {
+        let (answer, driver, place) = Box::pin(self.open(address, until)).await?.hand_over(request);
         self.background.spawn(driver);
-        Ok(answer.await?.map(Coming::by_itself))
+        Ok(answer.await?.map(|body| Coming::by_itself(body, place)))
+    }
+
+    async fn open(&self, address: SocketAddr, until: Instant) -> Result<Connection, OpenError> {
+        let place = self.pool.place(until).await.ok_or(OpenError::Room)?;
+        Connection::open(address, place).await
     }
 
     /// Closes kept connections that nobody will use; to be called now and then.
@@ -160,17 +188,24 @@ fn request(parts: &Parts, body: &Resumable, address: SocketAddr) -> Request<Resu
 fn failure(error: &AskError, method: &Method, body: &Resumable, picked: &Picked) -> Failure {
     let who = who(picked);
     tracing::debug!(%who, error = error as &dyn std::error::Error, "no answer");
-    let AskError::Answer(error) = error else { return Failure::Untold(format!("{who} took no connection")) };
+    let error = match error {
+        AskError::Answer(error) => error,
+        AskError::Open(lack @ (OpenError::Lack(..) | OpenError::Room)) => return Failure::Lack(lack.to_string()),
+        AskError::Open(_) => return Failure::Untold(format!("{who} took no connection")),
+    };
     if body.broken() {
         return Failure::Final(StatusCode::BAD_REQUEST, "the request's body is broken".to_owned());
     }
-    if !body.untouched() {
-        return Failure::Final(StatusCode::BAD_GATEWAY, format!("{who} broke off"));
-    }
-    if error.is_canceled() {
+    if body.untouched() && error.is_canceled() {
         return Failure::Untold(format!("{who} closed the connection"));
     }
-    if idempotent(method) {
+    if error.is_parse() {
+        // It was asked and has answered: another one would be asked twice, and what is wrong would not be seen.
+        let what =
+            if error.is_parse_too_large() { "answered with too long a head" } else { "answered what is no HTTP" };
+        return Failure::Final(StatusCode::BAD_GATEWAY, format!("{who} {what}"));
+    }
+    if body.untouched() && idempotent(method) {
         return Failure::Repeatable(format!("{who} broke off"));
     }
     Failure::Final(StatusCode::BAD_GATEWAY, format!("{who} broke off"))

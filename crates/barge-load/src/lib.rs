@@ -57,11 +57,14 @@ pub struct Counted {
     pub slowest_ms: f64,
     /// The first thing that went wrong, if something did.
     pub first_failure: Option<String>,
+    /// For how long nobody here got to run at the most, in milliseconds: a machine that stands still fails requests as well.
+    pub stood_still_ms: u64,
 }
 
 impl Counted {
     fn empty(phase: &str) -> Self {
-        Self { phase: phase.to_owned(), duration_ms: 0, requests: 0, failed: 0, slowest_ms: 0.0, first_failure: None }
+        let phase = phase.to_owned();
+        Self { phase, duration_ms: 0, requests: 0, failed: 0, slowest_ms: 0.0, first_failure: None, stood_still_ms: 0 }
     }
 }
 
@@ -116,6 +119,7 @@ impl Load {
                 load.stop.clone(),
             ));
         }
+        load.clients.spawn(look_at_the_clock(Arc::clone(&load.current), load.stop.clone()));
         Ok(load)
     }
 
@@ -183,6 +187,18 @@ async fn ask_again_and_again(
             () = tokio::time::sleep(plan.pause) => {}
             () = stop.cancelled() => {}
         }
+    }
+}
+
+/// Notes how late it is itself.
+async fn look_at_the_clock(current: Arc<Mutex<Current>>, stop: CancellationToken) {
+    const INTERVAL: Duration = Duration::from_millis(20);
+    while !stop.is_cancelled() {
+        let begin = Instant::now();
+        tokio::time::sleep(INTERVAL).await;
+        let late = u64::try_from(begin.elapsed().saturating_sub(INTERVAL).as_millis()).unwrap_or(u64::MAX);
+        let phase = &mut lock(&current).phase;
+        phase.stood_still_ms = phase.stood_still_ms.max(late);
     }
 }
 

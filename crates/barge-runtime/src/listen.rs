@@ -5,25 +5,28 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
+use hyper::rt::Executor;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// What one listener allows.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How long a client may take to send the head of a request; also how long an idle connection is kept.
+    /// How long a client may take to send the head of a request; also how long an idle connection is kept. One of HTTP/2 may be kept up to
+    /// twice as long.
     pub header: Duration,
     /// How many connections may be open. Who comes later waits in the listener's queue.
     pub connections: usize,
@@ -97,7 +100,8 @@ async fn connection<S, B>(
 {
     // Answers leave at once; a peer that is gone is found out by the writes.
     let _ = stream.set_nodelay(true);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let streams = Streams::default();
+    let mut builder = auto::Builder::new(streams.clone());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(header_limit).max_buf_size(64 * 1024);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).keep_alive_interval(Duration::from_secs(30));
     let asked = AtomicBool::new(false);
@@ -106,22 +110,59 @@ async fn connection<S, B>(
         service.call(request)
     });
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), noting));
-    // The limit of a head begins when HTTP/1 is recognised; this one is for a client that does not even say that much.
-    let silent = async {
-        tokio::time::sleep(header_limit).await;
-        if asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = async { tokio::select! { () = shutdown.cancelled() => {}, () = silent => {} } } => {
+        () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = streams.idle(&asked, header_limit) => {
+            connection.as_mut().graceful_shutdown();
+            // A client of HTTP/2 has to confirm that. One that does not is cut off, unless a request of its came in the same moment.
+            tokio::select! {
+                ended = connection => ended,
+                () = streams.idle(&asked, header_limit) => Ok(()),
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a client's connection ended");
+    }
+}
+
+/// Runs the streams of one connection of HTTP/2, a task for each request until its answer has been sent, and so knows whether one is
+/// open. HTTP/1 has no use for it.
+#[derive(Debug, Clone, Default)]
+struct Streams {
+    open: TaskTracker,
+    begun: Arc<AtomicU64>,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.open.spawn(stream);
+    }
+}
+
+impl Streams {
+    /// Waits until no request was open for `limit`, which is looked at only so often. HTTP/1 has limits of its own once it has been
+    /// recognised: this one is for HTTP/2, and for a client that does not even say what it speaks.
+    async fn idle(&self, asked: &AtomicBool, limit: Duration) {
+        loop {
+            let (before, open) = (self.begun.load(Ordering::Relaxed), !self.open.is_empty());
+            tokio::time::sleep(limit).await;
+            let begun = self.begun.load(Ordering::Relaxed);
+            if begun == 0 && asked.load(Ordering::Relaxed) {
+                return std::future::pending().await;
+            }
+            if begun == before && !open {
+                return;
+            }
+        }
     }
 }
 

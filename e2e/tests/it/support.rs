@@ -75,7 +75,7 @@ pub(crate) fn under_load(plan: LoadPlan, story: impl FnOnce(&dyn Fn(&str))) -> V
     some(&load);
     let counted = runtime.block_on(load.stop());
     for phase in &counted {
-        assert_eq!(phase.failed, 0, "{}: {:?}", phase.phase, phase.first_failure);
+        assert_eq!(phase.failed, 0, "{phase:?}");
     }
     counted
 }

@@ -1,4 +1,4 @@
-//! How many files this process may have open: every connection is one, or two.
+//! How many files this process may have open: every connection is one, those between the gateway and instances included.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -12,7 +12,8 @@ const OTHERS: u64 = 256;
 pub(super) struct OpenFiles {
     /// The limit that we were started with, which instances get as theirs.
     pub(super) before: Option<u64>,
-    /// How many connections the gateway may have, each with one to an instance, and as many again after an upgrade.
+    /// How many connections of clients the gateway may have, and as many again after an upgrade. It has at most as many with instances as
+    /// both together, so that each of these is four files.
     pub(super) gateway_connections: usize,
     /// How many connections API and registry may have, each.
     pub(super) api_connections: usize,

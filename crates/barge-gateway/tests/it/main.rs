@@ -4,13 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api;
+mod blame;
 mod drain;
 mod forwarding;
 mod fuzz;
+mod lacks;
 mod odd_requests;
+mod old_instances;
 mod recorder;
 mod registration;
 mod retries;
+mod room;
 mod routing;
 mod smuggling;
 mod smuggling_http2;

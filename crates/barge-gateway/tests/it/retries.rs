@@ -102,6 +102,25 @@ async fn a_request_that_breaks_instances_is_not_tried_on_all_of_them() {
     assert_eq!(reached, 2);
 }
 
+#[tokio::test]
+async fn what_an_instance_worked_before_it_broke_off_is_no_part_of_the_search() {
+    let config = GatewayConfig { search_limit: Duration::from_millis(100), ..GatewayConfig::default() };
+    let rig = Rig::with(Table::in_memory(), config).await;
+    let broken = Instance::raw(|mut stream, _| async move {
+        let _ = read_head(&mut stream).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    })
+    .await;
+    rig.online(1, broken.address);
+    let alive = Instance::named("alive").await;
+    rig.online(2, alive.address);
+    for _ in 0..2 {
+        let answer = rig.get("/").await;
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, "alive"));
+    }
+    assert!(broken.connections.load(Ordering::SeqCst) > 0, "it was asked first at least once");
+}
+
 /// An instance that answers the first request of each connection, and closes the connection when a second one comes: what a client
 /// sees of an instance whose idle limit ends in the moment of a request.
 async fn closes_idle_connections() -> Instance {

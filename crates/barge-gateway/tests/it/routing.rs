@@ -46,7 +46,7 @@ async fn a_request_is_routed_by_host_or_by_headers_and_mistakes_are_told_in_word
         (&rebound, 400, foreign),
         (&[("host", "greeter.test.localhost"), ("barge-instance", &id)], 200, "hello"),
         (&[("host", "greeter.test.localhost"), ("barge-instance", &other)], 503, &not_online),
-        (&[("host", "greeter.uat.localhost")], 503, "no instance of uat/greeter was ever online"),
+        (&[("host", "greeter.uat.localhost")], 503, "no instance of uat/greeter is registered"),
         (&[("host", "greeter.localhost")], 400, "the host \"greeter.localhost\" is not SERVICE.ENVIRONMENT.localhost"),
         (&[("host", "a.b.c.localhost")], 400, "the host \"a.b.c.localhost\" is not SERVICE.ENVIRONMENT.localhost"),
         (&[("host", "127.0.0.1:80")], 400, "the host \"127.0.0.1:80\" is not SERVICE.ENVIRONMENT.localhost"),
@@ -125,9 +125,10 @@ async fn an_instance_whose_port_is_closed_is_named_when_there_is_no_other() {
     rig.online(1, closed);
     let (code, text) = status(&rig, &[("host", "greeter.test.localhost")]).await;
     assert_eq!(code, 503);
-    let who = uid(1).short().to_owned();
-    assert_eq!(
-        text,
-        format!("no instance of test/greeter can be reached; instance {who} at {closed} took no connection")
-    );
+    let refused = format!("instance {} at {closed} took no connection", uid(1).short());
+    assert_eq!(text, format!("no instance of test/greeter can be reached; {refused}"));
+    // Who asks for it by its id is told the same, and not that it is not online.
+    let id = uid(1).to_string();
+    let (code, text) = status(&rig, &[("host", "greeter.test.localhost"), ("barge-instance", &id)]).await;
+    assert_eq!((code, text), (503, format!("instance {id} of test/greeter cannot be reached; {refused}")));
 }

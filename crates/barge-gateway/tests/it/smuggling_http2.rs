@@ -99,6 +99,14 @@ async fn a_sound_request_arrives_once() {
 }
 
 #[tokio::test]
+async fn cookies_that_come_in_several_fields_go_on_as_one() {
+    let several = [("cookie", "a=b"), ("x", "y"), ("cookie", "c=d"), ("cookie", "e=f")];
+    let seen = once(&post(&several), "abc").await;
+    assert_eq!((seen.values("cookie"), seen.values("x")), (vec!["a=b; c=d; e=f"], vec!["y"]));
+    assert_eq!(once(&post(&[("cookie", "a=b")]), "abc").await.values("cookie"), ["a=b"]);
+}
+
+#[tokio::test]
 async fn fields_of_a_connection_have_no_place_in_http_2() {
     for field in [
         ("transfer-encoding", "chunked"),

@@ -1,7 +1,9 @@
-//! Tests of owned tasks and of error chains.
+//! Tests of owned tasks, of listeners and of error chains.
 
 // Tests say what they expect by panicking; helper functions outside of #[test] are tests as well.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod listen;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -166,7 +166,7 @@ impl Story {
         // Only a gateway that was killed itself may have lost requests.
         if !matches!(fault, Some((Victim::Platform | Victim::Gateway, _))) {
             for phase in counted {
-                assert_eq!(phase.failed, 0, "{fault:?}: {:?}", phase.first_failure);
+                assert_eq!(phase.failed, 0, "{fault:?}: {phase:?}");
             }
         }
     }

@@ -102,7 +102,7 @@ fn judge(samples: &[Sample], world: World) {
         eprintln!("| {} | {} | {} | {:.1} ms |", one.phase, one.requests, one.failed, one.slowest_ms);
     }
     for one in counted {
-        assert_eq!(one.failed, 0, "{}: {:?}", one.phase, one.first_failure);
+        assert_eq!(one.failed, 0, "{one:?}");
     }
     let grown = flat::objections(samples);
     assert!(grown.is_empty(), "{}", grown.join("\n"));

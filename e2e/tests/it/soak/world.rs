@@ -276,7 +276,7 @@ impl World {
             let asked = load.so_far().requests + ASKED;
             assert!(self.runtime.block_on(load.until_counted(asked, PATIENCE)), "nobody is answered");
             let counted = load.so_far();
-            assert_eq!(counted.failed, 0, "{}: {:?}", counted.phase, counted.first_failure);
+            assert_eq!(counted.failed, 0, "{counted:?}");
         }
     }
 }
