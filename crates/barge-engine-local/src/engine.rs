@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use barge_engine::{Desired, Engine, EngineError, ExecRequest, ExecSession, LogOptions, LogStream, ServiceReport};
 use barge_image::Client;
+use barge_init::plan::{Checks, Forward, Limit, Output, Process, Stop};
 use barge_init::{Plan, Probe, processes};
 use barge_model::manifest::Kind;
 use barge_model::registration::{Acknowledgements, Wanted, WantedList};
@@ -64,6 +65,8 @@ pub enum OpenError {
     Store(#[source] StoreError),
 }
 
+/// The size at which an instance's log is rotated, in bytes.
+const LOG_FILE_BYTES: u64 = 10 * 1024 * 1024;
 /// How long sessions may take to end once nobody is connected to them.
 const EXEC_LIMIT: Duration = Duration::from_secs(2);
 
@@ -160,11 +163,18 @@ impl Shared {
         }
         let env = environment::make(key, release, record, &app, &self.config.secrets)
             .map_err(|error| Trouble::lasting(chain(&error)))?;
-        Ok(Plan {
-            instance: record.id.to_string(),
+        let limits = self.config.open_files.map(|count| (Limit::OpenFiles, count)).into_iter().collect();
+        let main = Process {
             command: release.config.command.clone(),
             working_directory: app,
             env,
+            limits,
+            ..Process::default()
+        };
+        Ok(Plan {
+            instance: record.id.to_string(),
+            main,
+            helpers: BTreeMap::new(),
             templates: release.config.templates.clone(),
             host: record.host.clone(),
             port: record.port,
@@ -172,10 +182,14 @@ impl Shared {
                 Kind::Web => Probe::Http { path: release.config.healthcheck.clone() },
                 Kind::Rpc => Probe::Accept,
             },
+            checks: Checks::default(),
+            readiness: None,
             start_deadline_ms: release.config.start_deadline.0,
             hold_limit_ms: barge_model::rollout::HELD_LIMIT.0,
-            log_file_bytes: 10 * 1024 * 1024,
-            open_files: self.config.open_files,
+            output: Output { pass_on: false, file_bytes: Some(LOG_FILE_BYTES) },
+            signals: Forward::Group,
+            stop: Stop::default(),
+            termination_message: None,
             groups,
         })
     }

@@ -82,9 +82,9 @@ fn on_terminal(
     pty.resize(pty_process::Size::new(size.rows, size.columns)).map_err(std::io::Error::other)?;
     let child = pty_process::Command::new(&command[0])
         .args(&command[1..])
-        .current_dir(&plan.working_directory)
+        .current_dir(&plan.main.working_directory)
         .env_clear()
-        .envs(&plan.env)
+        .envs(&plan.main.env)
         .env("TERM", "xterm-256color")
         .env(processes::EXEC_MARK, &mark)
         .kill_on_drop(true)
@@ -108,9 +108,9 @@ fn on_pipes(
 ) -> std::io::Result<Program> {
     let mut child = tokio::process::Command::new(&command[0])
         .args(&command[1..])
-        .current_dir(&plan.working_directory)
+        .current_dir(&plan.main.working_directory)
         .env_clear()
-        .envs(&plan.env)
+        .envs(&plan.main.env)
         .env(processes::EXEC_MARK, &mark)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,11 +1,12 @@
 //! What the threads around the supervisor tell it, and what those who ask are told.
 
-use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::log::Tail;
+use crate::probe::Found;
 use crate::socket::StopRequest;
 use crate::status::{Phase, Status};
 
@@ -14,7 +15,7 @@ pub(crate) enum Event {
     /// A signal arrived.
     Signal(i32),
     /// A readiness check was made: where the process answers, or why it is not ready.
-    Probed(Result<(SocketAddr, String), String>),
+    Probed(Found),
     /// The engine asks for a stop.
     Stop(StopRequest),
     /// The wait for silence is over.
@@ -36,29 +37,34 @@ impl Events {
 pub(crate) struct Shared {
     status: Mutex<(u64, Status)>,
     changed: Condvar,
+    watchers: AtomicUsize,
     pub(crate) tail: Arc<Mutex<Tail>>,
 }
 
 impl Shared {
     pub(crate) fn new(status: Status) -> Self {
-        Self { status: Mutex::new((1, status)), changed: Condvar::new(), tail: Arc::default() }
+        Self {
+            status: Mutex::new((1, status)),
+            changed: Condvar::new(),
+            watchers: AtomicUsize::new(0),
+            tail: Arc::default(),
+        }
     }
 
-    /// The status and its revision, to be read or changed without anybody being woken.
+    /// The status and its revision.
     pub(crate) fn lock(&self) -> MutexGuard<'_, (u64, Status)> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the status and wakes who watches; the answer is the new status.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Status)) -> Status {
-        let status = {
-            let mut guard = self.lock();
-            change(&mut guard.1);
+    /// Replaces the status; where it is news, who watches is woken.
+    pub(crate) fn publish(&self, status: Status, news: bool) {
+        let mut guard = self.lock();
+        guard.1 = status;
+        if news {
             guard.0 += 1;
-            guard.1.clone()
-        };
-        self.changed.notify_all();
-        status
+            drop(guard);
+            self.changed.notify_all();
+        }
     }
 
     /// The status, with the last lines of output.
@@ -71,6 +77,17 @@ impl Shared {
     /// The last lines of output.
     pub(crate) fn last_lines(&self) -> Vec<String> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).lines()
+    }
+
+    /// Counts somebody who watches, for as long as the answer lives.
+    pub(crate) fn watcher(&self) -> Watcher<'_> {
+        self.watchers.fetch_add(1, Ordering::SeqCst);
+        Watcher(&self.watchers)
+    }
+
+    /// Whether anybody watches.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watchers.load(Ordering::SeqCst) > 0
     }
 
     /// Waits for a revision later than `seen`, at most `limit`.
@@ -86,5 +103,14 @@ impl Shared {
             status.log_tail = self.last_lines();
         }
         (revision, status)
+    }
+}
+
+/// Somebody who watches.
+pub(crate) struct Watcher<'a>(&'a AtomicUsize);
+
+impl Drop for Watcher<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -1,38 +1,44 @@
-//! barge-init: the parent of one business process.
+//! barge-init: the parent of one business process and of its helpers.
 //!
-//! It starts the process of a [`Plan`], finds out when it is ready, keeps its log, forwards signals, reaps what is left behind,
-//! holds a start that failed, and takes an instance out of traffic before it stops it.
+//! It starts the processes of a [`Plan`], finds out when the business process is ready, keeps the output, forwards signals, reaps what is
+//! left behind, holds a start that failed, and takes an instance out of traffic before it stops it.
 //!
-//! One file for each part: [`plan`] what to run, `run` the set-up, `child` how the process is started, `probe` readiness, `log` the
-//! log, `socket` the questions that the engine asks, `drain` the wait for silence, [`processes`] what was left behind, `supervise` the
-//! loop that joins them, fed by `events`. It knows nothing of releases, roles or engines. No async runtime: it must stay small, and
-//! four threads do.
+//! One file for each part: [`plan`] what to run, `run` the set-up, `machine` the decisions, `supervise` what carries them out, fed by
+//! `events`; `child` how processes are started, `reaper` how they are waited for, `probe` readiness, `ready` who asks for it, `log` the
+//! output, `socket` the questions that the engine asks, `drain` the wait for silence, `explain` why something ended, [`processes`] what
+//! was left behind, `system` the little that needs `unsafe`. It knows nothing of releases, roles or engines. No async runtime: it must
+//! stay small, and a few threads do.
 
 mod child;
 mod client;
 mod drain;
 mod events;
+mod explain;
 mod http;
 mod log;
+mod machine;
 pub mod plan;
 mod probe;
 pub mod processes;
+mod ready;
+mod reaper;
 mod run;
 mod socket;
 pub mod status;
 mod supervise;
+mod system;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 pub use client::{Client, ClientError};
 pub use http::{Answer as HttpAnswer, get as http_get};
-pub use plan::{Plan, Probe};
+pub use machine::NOT_READY_WITHIN;
+pub use plan::{Plan, Probe, Process};
 pub use processes::ProcessMark;
 pub use socket::{Request, StopRequest, TrafficCheck};
-pub use status::{Ending, Phase, ProbeRecord, Status, TimelineEntry};
-pub use supervise::NOT_READY_WITHIN;
+pub use status::{Ending, HelperStatus, Phase, ProbeRecord, Status, TimelineEntry};
 
 /// The name under which another binary runs as barge-init: `argv[0]` decides.
 pub const PROGRAM: &str = "barge-init";
@@ -51,43 +57,87 @@ pub mod files {
     pub const LOG: &str = "output.log";
 }
 
-const USAGE: &str = "barge-init: runs one process in an instance directory
+const USAGE: &str = "barge-init: the parent of a container's processes
 
-usage: barge-init run DIRECTORY      run the process of DIRECTORY/plan.json
-       barge-init status DIRECTORY   print the status of the instance there
+usage: barge-init [OPTIONS] -- COMMAND [ARGUMENT]...
+                                         run the command
+       barge-init run DIRECTORY [STATE]  run what DIRECTORY/plan.json says; files are kept in STATE, else in DIRECTORY
+       barge-init status DIRECTORY       print the status of the instance whose files are there
+       barge-init stop DIRECTORY         stop it as its plan says, and wait until it is over
+
+options:
 ";
+
+/// Nothing that was said can be carried out.
+const NOT_RUN: u8 = 125;
 
 /// Runs barge-init with its arguments (without the program's name); the result is the exit code.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let words: Vec<&std::ffi::OsStr> = arguments.iter().map(OsString::as_os_str).collect();
-    match words.as_slice() {
-        [verb, directory] if *verb == "run" => match run::run(&PathBuf::from(directory)) {
-            Ok(code) => ExitCode::from(code),
-            Err(error) => {
-                eprintln!("barge-init: {}", chain(&error));
-                ExitCode::from(125)
-            }
-        },
-        [verb, directory] if *verb == "status" => print_status(&PathBuf::from(directory)),
+    let done = match words.as_slice() {
+        [verb, directory] if *verb == "run" => run::run_directory(Path::new(directory), None).map(ExitCode::from),
+        [verb, directory, state] if *verb == "run" => {
+            run::run_directory(Path::new(directory), Some(Path::new(state))).map(ExitCode::from)
+        }
+        [verb, directory] if *verb == "status" => return told(print_status(Path::new(directory))),
+        [verb, directory] if *verb == "stop" => return told(stop(Path::new(directory))),
+        [option] if *option == "--version" => {
+            println!("barge-init {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        [first, ..] if first.as_encoded_bytes().starts_with(b"-") && *first != "--help" && *first != "-h" => {
+            return run_line(&arguments);
+        }
         _ => {
-            eprint!("{USAGE}");
+            eprint!("{USAGE}{}", plan::OPTIONS);
+            return ExitCode::from(64);
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("barge-init: {}", chain(&error));
+        ExitCode::from(NOT_RUN)
+    })
+}
+
+fn run_line(arguments: &[OsString]) -> ExitCode {
+    let text = |word: &OsString| word.clone().into_string().map_err(|word| format!("{word:?} is not UTF-8"));
+    let words: Result<Vec<String>, String> = arguments.iter().map(text).collect();
+    let plan = words.and_then(|words| plan::parse(&words).map_err(|error| error.to_string()));
+    match plan {
+        Ok(plan) => run::run_alone(plan).map(ExitCode::from).unwrap_or_else(|error| {
+            eprintln!("barge-init: {}", chain(&error));
+            ExitCode::from(NOT_RUN)
+        }),
+        Err(error) => {
+            eprintln!("barge-init: {error}\nhint: barge-init --help");
             ExitCode::from(64)
         }
     }
 }
 
-fn print_status(directory: &std::path::Path) -> ExitCode {
-    let answer = Client::connect(directory).and_then(|mut client| client.status());
-    match answer.map(|status| serde_json::to_string_pretty(&status).unwrap_or_default()) {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
+fn told(done: Result<(), ClientError>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("barge-init: {}", chain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+fn print_status(directory: &Path) -> Result<(), ClientError> {
+    let status = Client::connect(directory)?.status()?;
+    println!("{}", serde_json::to_string_pretty(&status).unwrap_or_default());
+    Ok(())
+}
+
+/// Has the instance stopped as its plan says, and waits for its end.
+fn stop(directory: &Path) -> Result<(), ClientError> {
+    let mut watch = Client::connect(directory)?;
+    watch.send(&Request::Watch)?;
+    Client::connect(directory)?.send(&Request::StopAsPlanned)?;
+    while watch.next_status()?.is_some() {}
+    Ok(())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -1,11 +1,11 @@
-//! The process's output: copied to a rotated file, its last lines kept in memory.
+//! Output: passed on, copied to rotated files, its last lines kept in memory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How many lines are kept in memory.
@@ -17,67 +17,94 @@ const ROTATED: u32 = 3;
 /// Between two tries to open a file that could not be opened: the disk was full, or no descriptor was left.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
-/// The last lines of output.
+/// The last lines of output, of all processes together.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     lines: VecDeque<String>,
-    partial: Vec<u8>,
+    /// What every stream has begun and not ended.
+    partial: BTreeMap<String, Vec<u8>>,
 }
 
 impl Tail {
-    fn push(&mut self, mut bytes: &[u8]) {
+    /// Takes a piece of a stream; `prefix` stands before each of its lines.
+    fn push(&mut self, prefix: &str, stream: &str, mut bytes: &[u8]) {
+        let mut partial = self.partial.remove(stream).unwrap_or_default();
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.extend_partial(&bytes[..end]);
-            self.finish_line();
+            extend(&mut partial, &bytes[..end]);
+            self.add(prefix, &partial);
+            partial.clear();
             bytes = &bytes[end + 1..];
         }
-        self.extend_partial(bytes);
+        extend(&mut partial, bytes);
+        if !partial.is_empty() {
+            self.partial.insert(stream.to_owned(), partial);
+        }
     }
 
-    fn extend_partial(&mut self, bytes: &[u8]) {
-        let room = TAIL_LINE_BYTES.saturating_sub(self.partial.len());
-        self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-
-    fn finish_line(&mut self) {
+    fn add(&mut self, prefix: &str, line: &[u8]) {
         if self.lines.len() == TAIL_LINES {
             self.lines.pop_front();
         }
-        self.lines.push_back(String::from_utf8_lossy(&self.partial).trim_end_matches('\r').to_owned());
-        self.partial.clear();
+        let line = String::from_utf8_lossy(line);
+        self.lines.push_back(format!("{prefix}{}", line.trim_end_matches('\r')));
     }
 
-    /// The lines, oldest first, with an unfinished one last.
+    /// The lines, oldest first, with unfinished ones last.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.lines.iter().cloned().collect();
-        if !self.partial.is_empty() {
-            lines.push(String::from_utf8_lossy(&self.partial).into_owned());
-        }
-        lines
+        let unfinished = self.partial.values().map(|partial| String::from_utf8_lossy(partial).into_owned());
+        self.lines.iter().cloned().chain(unfinished).collect()
     }
+}
+
+fn extend(partial: &mut Vec<u8>, bytes: &[u8]) {
+    let room = TAIL_LINE_BYTES.saturating_sub(partial.len());
+    partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+/// Where a stream goes.
+pub(crate) struct Sink {
+    /// The process's name before each of its lines in the tail; empty for main.
+    pub(crate) prefix: String,
+    /// The stream's name, unlike any other.
+    pub(crate) stream: String,
+    pub(crate) file: Option<Arc<Mutex<RotatedFile>>>,
+    /// barge-init's own output, to which it is passed on.
+    pub(crate) own: Option<File>,
+    pub(crate) tail: Arc<Mutex<Tail>>,
 }
 
 /// Reads until the last writer has closed the pipe. A disk that refuses to take the log does not stop the process: its output goes
 /// on being read, and the tail in memory stays complete.
-pub(crate) fn copy(mut pipe: impl Read, path: &Path, limit: u64, tail: &Arc<Mutex<Tail>>) {
-    let mut file = RotatedFile::open(path.to_owned(), limit);
+pub(crate) fn copy(mut pipe: impl Read, mut sink: Sink) {
     let mut buffer = vec![0u8; 16 * 1024];
     loop {
         match pipe.read(&mut buffer) {
             Ok(0) => break,
-            Ok(count) => {
-                file.write(&buffer[..count]);
-                if let Ok(mut tail) = tail.lock() {
-                    tail.push(&buffer[..count]);
-                }
-            }
+            Ok(count) => sink.take(&buffer[..count]),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => break,
         }
     }
 }
 
-struct RotatedFile {
+impl Sink {
+    fn take(&mut self, bytes: &[u8]) {
+        // The tail first: whoever reads what is passed on may ask for it.
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).push(&self.prefix, &self.stream, bytes);
+        if let Some(file) = &self.file {
+            file.lock().unwrap_or_else(PoisonError::into_inner).write(bytes);
+        }
+        if let Some(own) = &mut self.own
+            && own.write_all(bytes).is_err()
+        {
+            // Nobody reads it any more.
+            self.own = None;
+        }
+    }
+}
+
+/// A file that is renamed and begun anew when it has grown.
+pub(crate) struct RotatedFile {
     path: PathBuf,
     limit: u64,
     file: Option<File>,
@@ -89,7 +116,7 @@ struct RotatedFile {
 }
 
 impl RotatedFile {
-    fn open(path: PathBuf, limit: u64) -> Self {
+    pub(crate) fn open(path: PathBuf, limit: u64) -> Self {
         let limit = limit.max(4096);
         let mut this = Self { path, limit, file: None, opened_at: Instant::now(), written: 0, ends_line: true };
         this.reopen();

@@ -105,10 +105,24 @@ pub fn end_execs_of(ours: impl Fn(&str) -> bool) -> usize {
     kill_all(|there| there.iter().filter(marked).map(|stat| stat.pid).collect())
 }
 
-/// The processes whose parent we are, those that were left to us included.
-pub(crate) fn children() -> Vec<Pid> {
+/// The processes whose parent we are, those that were left to us included, but for the groups in `kept`.
+pub(crate) fn children(kept: &BTreeSet<Pid>) -> Vec<Pid> {
     let own = getpid();
-    all().filter(|stat| stat.parent == own).map(|stat| stat.pid).collect()
+    all().filter(|stat| stat.parent == own && !kept.contains(&stat.group)).map(|stat| stat.pid).collect()
+}
+
+/// The processes of a group, and everything below them, whatever group that has.
+pub(crate) fn of_group(group: Pid) -> Vec<Pid> {
+    let there: Vec<Stat> = all().filter(Stat::alive).collect();
+    let mut members: BTreeSet<Pid> = there.iter().filter(|stat| stat.group == group).map(|stat| stat.pid).collect();
+    loop {
+        let below = |stat: &&Stat| members.contains(&stat.parent) && !members.contains(&stat.pid);
+        let more: Vec<Pid> = there.iter().filter(below).map(|stat| stat.pid).collect();
+        if more.is_empty() {
+            return members.into_iter().collect();
+        }
+        members.extend(more);
+    }
 }
 
 /// The processes that belong to one that was written down, which itself may have ended.

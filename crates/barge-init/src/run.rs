@@ -1,6 +1,7 @@
 //! Sets the stage for the supervisor: a clean process, the plan, the lock, signals, the socket.
 
 use std::fs::{File, OpenOptions};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use crate::events::{Event, Events, Shared};
 use crate::plan::Plan;
 use crate::status::Status;
 use crate::supervise::Supervisor;
-use crate::{client, files, socket};
+use crate::{client, files, ready, socket};
 
 /// Why barge-init itself cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,8 @@ pub(crate) enum RunError {
     ReadPlan { path: PathBuf, source: std::io::Error },
     #[error("understand the plan {path}")]
     ParsePlan { path: PathBuf, source: serde_json::Error },
+    #[error("listen on {address}, where readiness is to be asked")]
+    Readiness { address: SocketAddr, source: std::io::Error },
     #[error("open the lock {path}")]
     OpenLock { path: PathBuf, source: std::io::Error },
     #[error("lock {path}: another barge-init lives there")]
@@ -34,11 +37,31 @@ pub(crate) enum RunError {
     Thread(#[source] std::io::Error),
 }
 
-/// Runs the plan in `directory` to its end; the result is the exit code.
-pub(crate) fn run(directory: &Path) -> Result<u8, RunError> {
+/// Runs the plan in `directory` to its end; the result is the exit code. `state` is where files are kept, if not there.
+pub(crate) fn run_directory(directory: &Path, state: Option<&Path>) -> Result<u8, RunError> {
     shed_inheritance();
     let plan = read_plan(directory)?;
-    let lock = lock(directory)?;
+    let (state, lock) = match (state, lock(state.unwrap_or(directory))) {
+        (_, Ok(lock)) => (Some(state.unwrap_or(directory)), Some(lock)),
+        // An image may be all that there is, and may not be written to.
+        (Some(path), Err(RunError::OpenLock { source, .. })) => {
+            eprintln!("barge-init: {} cannot be used ({source}): no status and no socket there", path.display());
+            (None, None)
+        }
+        (_, Err(error)) => return Err(error),
+    };
+    let code = run(plan, state);
+    drop(lock);
+    code
+}
+
+/// Runs a plan without files, to its end; the result is the exit code.
+pub(crate) fn run_alone(plan: Plan) -> Result<u8, RunError> {
+    shed_inheritance();
+    run(plan, None)
+}
+
+fn run(plan: Plan, state: Option<&Path>) -> Result<u8, RunError> {
     // A session of its own: a Ctrl-C at the platform's terminal is not meant for the instance. Fails for PID 1, which has one.
     let _ = nix::unistd::setsid();
     // Where this fails, what is left behind goes to the machine's own init, and is not ours to reap.
@@ -47,12 +70,20 @@ pub(crate) fn run(directory: &Path) -> Result<u8, RunError> {
     let events = Events(sender);
     catch_signals(&events)?;
     let shared = Arc::new(Shared::new(Status::new(plan.instance.clone())));
-    listen(directory, &shared, &events)?;
-    let mut supervisor = Supervisor::new(directory.to_owned(), plan, shared, events);
-    supervisor.start()?;
-    let code = supervisor.watch(&receiver);
-    drop(lock);
-    Ok(code)
+    if let Some(state) = state {
+        listen(state, &shared, &events)?;
+    }
+    if let Some(readiness) = &plan.readiness {
+        let address = readiness.listen;
+        let listener = TcpListener::bind(address).map_err(|source| RunError::Readiness { address, source })?;
+        let (shared, path) = (Arc::clone(&shared), readiness.path.clone());
+        thread(move || ready::serve(&listener, &path, &shared))?;
+    }
+    let mut supervisor = Supervisor::new(state.map(Path::to_owned), Arc::new(plan), shared, events);
+    match supervisor.start()? {
+        Some(code) => Ok(code),
+        None => supervisor.watch(&receiver),
+    }
 }
 
 pub(crate) fn thread(work: impl FnOnce() + Send + 'static) -> Result<(), RunError> {

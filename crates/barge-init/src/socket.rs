@@ -1,6 +1,6 @@
 //! The socket on which barge-init answers the engine: one JSON object per line, in both directions.
 //!
-//! `status` is answered once; `watch` with every change until the connection ends; `stop` drains and stops the process.
+//! `status` is answered once; `watch` with every change until the connection ends; `stop` and `stop_as_planned` drain and stop.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -23,6 +23,8 @@ pub enum Request {
     Watch,
     /// Drain and stop.
     Stop(StopRequest),
+    /// Drain and stop as the plan says, which is what a SIGTERM does.
+    StopAsPlanned,
 }
 
 /// How to stop.
@@ -30,6 +32,9 @@ pub enum Request {
 pub struct StopRequest {
     /// Where to ask for traffic; without it a fixed wait.
     pub traffic: Option<TrafficCheck>,
+    /// A URL of the project's own to ask instead: it answers with the number of requests in flight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// No request for so long means quiet, in milliseconds.
     pub quiet_ms: u64,
     /// The longest wait for quiet, in milliseconds; 0 stops at once.
@@ -76,11 +81,16 @@ fn answer(stream: UnixStream, shared: &Shared, events: &Events) -> std::io::Resu
             events.send(Event::Stop(request));
             send(&stream, &shared.status())
         }
+        Ok(Request::StopAsPlanned) => {
+            events.send(Event::Signal(signal_hook::consts::SIGTERM));
+            send(&stream, &shared.status())
+        }
         Err(error) => send(&stream, &serde_json::json!({ "error": error.to_string() })),
     }
 }
 
 fn watch(stream: &UnixStream, shared: &Shared) -> std::io::Result<()> {
+    let _watcher = shared.watcher();
     let mut seen = 0;
     loop {
         let (revision, status) = shared.wait_newer(seen, Duration::from_secs(5));

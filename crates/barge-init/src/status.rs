@@ -1,5 +1,6 @@
 //! What barge-init says of its instance: on the socket, and in the status file that outlives it.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -54,6 +55,19 @@ impl Ending {
             Ending::NotStarted => 127,
         }
     }
+
+    /// The end in words, such as `exit code 3` or `killed (SIGKILL)`.
+    pub fn in_words(self) -> String {
+        let name = |signal: i32| match nix::sys::signal::Signal::try_from(signal) {
+            Ok(known) => known.as_str().to_owned(),
+            Err(_) => format!("signal {signal}"),
+        };
+        match self {
+            Ending::Exited { code } => format!("exit code {code}"),
+            Ending::Signalled { signal } => format!("killed ({})", name(signal)),
+            Ending::NotStarted => "never started".to_owned(),
+        }
+    }
 }
 
 /// One readiness check.
@@ -80,6 +94,21 @@ pub struct TimelineEntry {
     pub what: String,
 }
 
+/// A process beside the main one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HelperStatus {
+    /// Its id, while it runs.
+    pub pid: Option<i32>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// How it ended last.
+    #[serde(deserialize_with = "understood")]
+    pub ending: Option<Ending>,
+    /// The same in words, or why it could not be started.
+    pub reason: Option<String>,
+}
+
 /// Everything that is known of the instance.
 ///
 /// An instance outlives upgrades of whoever reads this, so no line is unreadable for what it lacks, or for words of a later version.
@@ -98,6 +127,9 @@ pub struct Status {
     /// What the process is known by should barge-init be killed, while it runs.
     #[serde(deserialize_with = "understood")]
     pub process: Option<ProcessMark>,
+    /// The processes beside it, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub helpers: BTreeMap<String, HelperStatus>,
     /// Where it answers, as `address:port`, once that is known.
     pub address: Option<String>,
     /// Whether it was ready at least once.
@@ -126,28 +158,28 @@ impl Status {
         Self { instance, init_pid: std::process::id(), ..Self::default() }
     }
 
-    /// Adds a step to the timeline.
-    pub fn note(&mut self, what: impl Into<String>) {
+    /// Adds a step to the timeline; `at` is in milliseconds since the Unix epoch.
+    pub(crate) fn note_at(&mut self, at: i64, what: impl Into<String>) {
         if self.timeline.len() == TIMELINE_KEPT {
             self.timeline.remove(1);
         }
-        self.timeline.push(TimelineEntry { at: now_ms(), what: what.into() });
+        self.timeline.push(TimelineEntry { at, what: what.into() });
     }
 
     /// Adds a readiness check.
-    pub fn probed(&mut self, ok: bool, detail: String) {
+    pub(crate) fn probed_at(&mut self, at: i64, ok: bool, detail: &str) {
         if let Some(last) = self.probes.last_mut()
             && last.ok == ok
             && last.detail == detail
         {
-            last.times += 1;
-            last.at = now_ms();
+            last.times = last.times.saturating_add(1);
+            last.at = at;
             return;
         }
         if self.probes.len() == PROBES_KEPT {
             self.probes.remove(0);
         }
-        self.probes.push(ProbeRecord { at: now_ms(), ok, detail, times: 1 });
+        self.probes.push(ProbeRecord { at, ok, detail: detail.to_owned(), times: 1 });
     }
 }
 

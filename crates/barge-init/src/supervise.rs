@@ -1,391 +1,326 @@
-//! The loop that joins the parts: one owner of the process's fate, fed by events from the threads around it.
+//! Carries out what `machine` decides: the one owner of the processes, fed by events from the threads around it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::PipeReader;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use signal_hook::consts as signals;
 
 use crate::events::{Event, Events, Shared};
-use crate::plan::Plan;
+use crate::log::{RotatedFile, Sink};
+use crate::machine::{Action, Happened, Machine, Now};
+use crate::plan::{Forward, MAIN, Plan};
+use crate::probe::Asked;
+use crate::reaper::Reaper;
 use crate::run::{RunError, thread};
 use crate::socket::StopRequest;
-use crate::status::{Ending, Phase, Status};
-use crate::{child, drain, files, log, probe, processes, status};
+use crate::status::{Ending, Phase, Status, now_ms};
+use crate::{child, drain, explain, files, log, probe, processes, status};
 
-/// How the reason begins when a start has missed its deadline.
-pub const NOT_READY_WITHIN: &str = "it was not ready within";
-
-/// From SIGTERM to SIGKILL, where a signal and not the engine asks for the stop.
-const SIGNAL_GRACE: Duration = Duration::from_secs(10);
 /// How long processes that were left behind are looked for and killed.
 const LEFTOVERS_LIMIT: Duration = Duration::from_secs(1);
-/// How long the log's reader may take to read what the process wrote last.
+/// How long the readers of the output may take to read what the process wrote last.
 const OUTPUT_LIMIT: Duration = Duration::from_millis(500);
-
-struct Stopping {
-    grace: Duration,
-    /// Set with SIGTERM: when SIGKILL follows.
-    kill_at: Option<Instant>,
-}
+/// How long watchers may take to hear the last word.
+const LAST_WORD: Duration = Duration::from_millis(20);
 
 pub(crate) struct Supervisor {
-    directory: PathBuf,
+    /// Where status and files are kept, if anywhere.
+    directory: Option<PathBuf>,
     plan: Arc<Plan>,
     shared: Arc<Shared>,
     events: Events,
-    main: Option<Pid>,
+    machine: Machine,
+    reaper: Arc<Reaper>,
+    begin: Instant,
+    /// What runs, by its name.
+    running: BTreeMap<String, Pid>,
+    /// Helpers that were reaped while main's end was dealt with.
+    ended: Vec<(Pid, Ending)>,
     /// Dropped to end the readiness checks.
-    probing: Option<Sender<()>>,
-    /// Closed once the output has been read to its end.
-    output: Option<Receiver<()>>,
-    stopping: Option<Stopping>,
-    /// The start's deadline, or the end of the hold.
-    deadline: Option<Instant>,
-    /// Set when the start has missed its deadline: the sentence that says so.
-    late: Option<String>,
+    checking: Option<Sender<()>>,
+    /// Closed once main's output has been read to its end.
+    output: Vec<Receiver<()>>,
+    memory: explain::Memory,
 }
 
 impl Supervisor {
-    pub(crate) fn new(directory: PathBuf, plan: Plan, shared: Arc<Shared>, events: Events) -> Self {
+    pub(crate) fn new(directory: Option<PathBuf>, plan: Arc<Plan>, shared: Arc<Shared>, events: Events) -> Self {
         Self {
             directory,
-            plan: Arc::new(plan),
+            machine: Machine::new(Arc::clone(&plan)),
+            plan,
             shared,
             events,
-            main: None,
-            probing: None,
-            output: None,
-            stopping: None,
-            deadline: None,
-            late: None,
+            reaper: Arc::default(),
+            begin: Instant::now(),
+            running: BTreeMap::new(),
+            ended: Vec::new(),
+            checking: None,
+            output: Vec::new(),
+            memory: explain::Memory::now(),
         }
     }
 
-    /// Starts the process and what listens to it. A process that cannot be started is held, which is no error.
-    pub(crate) fn start(&mut self) -> Result<(), RunError> {
-        self.update(|status| status.note("starting"));
-        let started = match child::start(&self.plan) {
-            Ok(started) => started,
-            Err(error) => {
-                self.hold(error.ending(), crate::chain(&error));
-                return Ok(());
-            }
+    /// Starts what can be started. A process that cannot be is held, which is no error.
+    ///
+    /// # Errors
+    /// A thread cannot be started; nothing runs then.
+    pub(crate) fn start(&mut self) -> Result<Option<u8>, RunError> {
+        let ready = self.plan.check().map_err(|error| (Ending::NotStarted, crate::chain(&error)));
+        let ready = ready
+            .and_then(|()| child::enter_groups(&self.plan).map_err(|error| (error.ending(), crate::chain(&error))));
+        // Of the groups that were entered.
+        self.memory = explain::Memory::now();
+        let result = match ready {
+            Ok(()) => self.happen(Happened::Begin),
+            // A plan that cannot be carried out is a start that has failed, like any other.
+            Err((ending, reason)) => self.happen(Happened::NotStarted { name: MAIN.to_owned(), ending, reason }),
         };
-        self.main = Some(started.pid);
-        let listening = self.listen_to(started.output);
-        if listening.is_err() {
-            // Nobody would see it end.
-            self.signal_group(Signal::SIGKILL);
-            return listening;
+        if result.is_err() {
+            for pid in self.running.values() {
+                let _ = killpg(*pid, Signal::SIGKILL);
+            }
         }
-        self.deadline = Instant::now().checked_add(Duration::from_millis(self.plan.start_deadline_ms));
-        self.update(|status| {
-            status.pid = Some(started.pid.as_raw());
-            status.process = processes::mark(started.pid);
-            status.note(format!("process {} runs", started.pid));
-        });
-        Ok(())
-    }
-
-    fn listen_to(&mut self, output: std::io::PipeReader) -> Result<(), RunError> {
-        let (path, limit) = (self.directory.join(files::LOG), self.plan.log_file_bytes);
-        let tail = Arc::clone(&self.shared.tail);
-        let (open, closed) = mpsc::channel::<()>();
-        thread(move || {
-            log::copy(output, &path, limit, &tail);
-            drop(open);
-        })?;
-        self.output = Some(closed);
-        let (stop, stopped) = mpsc::channel();
-        self.probing = Some(stop);
-        let (plan, events) = (Arc::clone(&self.plan), self.events.clone());
-        thread(move || probe::run(&plan, &stopped, &events))
+        result
     }
 
     /// Handles events until the instance is over; the result is the exit code.
-    pub(crate) fn watch(&mut self, receiver: &Receiver<Event>) -> u8 {
+    pub(crate) fn watch(&mut self, receiver: &Receiver<Event>) -> Result<u8, RunError> {
         loop {
-            let event = match self.next_deadline() {
-                Some(at) => receiver.recv_timeout(at.saturating_duration_since(Instant::now())),
+            let event = match self.machine.next_deadline() {
+                Some(at) => receiver.recv_timeout(at.saturating_sub(self.begin.elapsed())),
                 None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             let code = match event {
-                Ok(event) => self.handle(event),
-                Err(RecvTimeoutError::Timeout) => self.time_is_up(),
+                Ok(Event::Signal(signals::SIGCHLD)) => self.reap()?,
+                Ok(Event::Signal(number)) => self.happen(Happened::Signal(number))?,
+                Ok(Event::Stop(request)) => self.happen(Happened::Stop(request))?,
+                Ok(Event::Probed(found)) => self.happen(Happened::Probed(found))?,
+                Ok(Event::Drained(how)) => self.happen(Happened::Drained(how))?,
+                Err(RecvTimeoutError::Timeout) => self.happen(Happened::Tick)?,
                 Err(RecvTimeoutError::Disconnected) => Some(125),
             };
             if let Some(code) = code {
-                return code;
+                return Ok(code);
             }
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        match &self.stopping {
-            Some(stopping) => stopping.kill_at,
-            None => self.deadline,
-        }
-    }
-
-    fn handle(&mut self, event: Event) -> Option<u8> {
-        match event {
-            Event::Signal(signals::SIGCHLD) => self.reap(),
-            Event::Signal(number) => self.signal(number),
-            Event::Stop(request) => self.stop(request),
-            Event::Probed(result) => {
-                self.probed(result);
-                None
+    /// Lets the machine decide, carries out what it says, and lets it decide about what comes of that.
+    fn happen(&mut self, first: Happened) -> Result<Option<u8>, RunError> {
+        let mut pending = std::collections::VecDeque::from([first]);
+        while let Some(happened) = pending.pop_front() {
+            let now = Now { elapsed: self.begin.elapsed(), wall_ms: now_ms() };
+            // Nobody but we change it.
+            let mut status = self.shared.lock().1.clone();
+            let before = matches!(&happened, Happened::Probed(_)).then(|| (status.phase, status.reason.clone()));
+            let actions = self.machine.handle(now, happened, &mut status);
+            // A check that says what the one before said is no news.
+            let news = before.is_none_or(|before| before != (status.phase, status.reason.clone()));
+            if news {
+                // Written before anybody can see it: whoever is told of a reason finds it in the files.
+                self.write_down(&status);
             }
-            Event::Drained(how) => {
-                self.update(|status| status.note(format!("drained: {how}")));
-                self.terminate();
-                None
+            self.shared.publish(status, news);
+            for action in actions {
+                if let Action::Exit(code) = action {
+                    self.last_word();
+                    return Ok(Some(code));
+                }
+                pending.extend(self.act(action)?);
             }
         }
+        Ok(None)
     }
 
-    fn time_is_up(&mut self) -> Option<u8> {
-        if let Some(stopping) = &mut self.stopping {
-            stopping.kill_at = Some(Instant::now() + Duration::from_secs(1));
-            self.update(|status| status.note("still there after its grace period: killed (SIGKILL)"));
-            self.signal_group(Signal::SIGKILL);
-            return None;
+    fn act(&mut self, action: Action) -> Result<Option<Happened>, RunError> {
+        match action {
+            Action::Start(name) => return self.start_process(name).map(Some),
+            Action::Forward(number) => self.forward(number),
+            Action::Signal(signal) => self.signal_group(MAIN, signal),
+            Action::SignalHelper(name, signal) => self.signal_group(&name, signal),
+            Action::BeginChecks => self.begin_checks()?,
+            Action::EndChecks => self.checking = None,
+            Action::Drain(request) => self.drain(request),
+            Action::Say(what) if self.plan.output.pass_on => eprintln!("barge-init: {what}"),
+            Action::Say(_) | Action::Exit(_) => {}
         }
-        if self.main.is_none() {
-            return Some(self.end_hold("the hold has reached its limit"));
-        }
-        // The process has not become ready in time: it is stopped, so that the scene holds still, and held.
-        let limit = status::in_words(Duration::from_millis(self.plan.start_deadline_ms));
-        let last = self.shared.lock().1.reason.clone().unwrap_or_else(|| "it was never asked".to_owned());
-        self.deadline = None;
-        self.probing = None;
-        self.late = Some(format!("{NOT_READY_WITHIN} {limit} ({last})"));
-        self.update(|status| status.note(format!("not ready within {limit}: killed (SIGKILL)")));
-        self.signal_group(Signal::SIGKILL);
-        None
+        Ok(None)
     }
 
-    fn signal(&mut self, number: i32) -> Option<u8> {
-        let ends = matches!(number, signals::SIGTERM | signals::SIGINT);
-        if ends && self.main.is_none() {
-            return Some(self.end_hold("a signal asks for a stop"));
-        }
-        if ends && self.stopping.is_none() {
-            self.stopping = Some(Stopping { grace: SIGNAL_GRACE, kill_at: None });
-            self.begin_stopping("a signal asks for a stop");
-            self.terminate();
-        } else if let Ok(signal) = Signal::try_from(number)
-            && !matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU)
-        {
-            self.signal_group(signal);
-        }
-        None
-    }
-
-    fn probed(&mut self, result: Result<(std::net::SocketAddr, String), String>) {
-        if self.stopping.is_some() || self.main.is_none() || self.late.is_some() {
-            return;
-        }
-        let news = {
-            let status = &self.shared.lock().1;
-            match &result {
-                Ok(_) => status.phase != Phase::Ready,
-                Err(reason) => status.phase == Phase::Ready || status.reason.as_ref() != Some(reason),
+    fn start_process(&mut self, name: String) -> Result<Happened, RunError> {
+        let process = if name == MAIN { Some(&self.plan.main) } else { self.plan.helpers.get(&name) };
+        let started = match process {
+            Some(process) if name == MAIN => {
+                child::fill_templates(&self.plan).and_then(|()| child::start(&self.plan, process))
+            }
+            Some(process) => child::start(&self.plan, process),
+            None => return Ok(Happened::Tick),
+        };
+        let started = match started {
+            Ok(started) => started,
+            Err(error) => {
+                return Ok(Happened::NotStarted { name, ending: error.ending(), reason: crate::chain(&error) });
             }
         };
-        if result.is_ok() {
-            self.deadline = None;
-        }
-        let change = |status: &mut Status| note_probe(status, result);
-        if news {
-            self.update(change);
-        } else {
-            change(&mut self.shared.lock().1);
-        }
+        self.running.insert(name.clone(), started.pid);
+        self.listen_to(&name, started.stdout, started.stderr)?;
+        let mark = processes::mark(started.pid).filter(|_| name == MAIN);
+        Ok(Happened::Started { name, pid: started.pid.as_raw(), mark })
     }
 
-    fn stop(&mut self, request: StopRequest) -> Option<u8> {
-        if self.main.is_none() {
-            return Some(self.end_hold("asked to stop"));
-        }
-        let at_once = request.limit_ms == 0;
-        if let Some(stopping) = &mut self.stopping {
-            // Whoever asks again may be in more of a hurry: a drain is cut short, a grace period that runs is not.
-            if at_once && stopping.kill_at.is_none() {
-                stopping.grace = Duration::from_millis(request.grace_ms);
-                self.update(|status| status.note("asked to stop at once: no more draining"));
-                self.terminate();
+    fn listen_to(&mut self, name: &str, stdout: PipeReader, stderr: Option<PipeReader>) -> Result<(), RunError> {
+        let file = match (&self.directory, self.plan.output.file_bytes) {
+            (Some(directory), Some(bytes)) => {
+                let name = if name == MAIN { files::LOG.to_owned() } else { format!("{name}.log") };
+                Some(Arc::new(Mutex::new(RotatedFile::open(directory.join(name), bytes))))
             }
-            return None;
+            _ => None,
+        };
+        let pass_on = self.plan.output.pass_on;
+        let own = |file: std::io::Result<std::os::fd::OwnedFd>| file.ok().map(File::from).filter(|_| pass_on);
+        let streams = [
+            (Some(stdout), own(std::io::stdout().as_fd().try_clone_to_owned()), "out"),
+            (stderr, own(std::io::stderr().as_fd().try_clone_to_owned()), "err"),
+        ];
+        for (pipe, own, stream) in streams {
+            let Some(pipe) = pipe else { continue };
+            let sink = Sink {
+                prefix: if name == MAIN { String::new() } else { format!("{name}: ") },
+                stream: format!("{name} {stream}"),
+                file: file.clone(),
+                own,
+                tail: Arc::clone(&self.shared.tail),
+            };
+            let (open, closed) = mpsc::channel::<()>();
+            thread(move || {
+                log::copy(pipe, sink);
+                drop(open);
+            })?;
+            if name == MAIN {
+                self.output.push(closed);
+            }
         }
-        self.stopping = Some(Stopping { grace: Duration::from_millis(request.grace_ms), kill_at: None });
-        if at_once {
-            self.begin_stopping("asked to stop at once");
-            self.terminate();
-            return None;
-        }
-        self.begin_stopping("asked to stop: draining");
+        Ok(())
+    }
+
+    fn begin_checks(&mut self) -> Result<(), RunError> {
+        let Some(main) = self.running.get(MAIN).copied() else { return Ok(()) };
+        let (stop, stopped) = mpsc::channel();
+        self.checking = Some(stop);
+        let asked = Asked { plan: Arc::clone(&self.plan), main, reaper: Arc::clone(&self.reaper) };
         let events = self.events.clone();
-        let spawned = thread(move || {
-            let (quiet, limit) = (Duration::from_millis(request.quiet_ms), Duration::from_millis(request.limit_ms));
-            events.send(Event::Drained(drain::wait(request.traffic.as_ref(), quiet, limit)));
-        });
+        thread(move || probe::run(&asked, &stopped, &events))
+    }
+
+    fn drain(&self, request: StopRequest) {
+        let events = self.events.clone();
+        let spawned = thread(move || events.send(Event::Drained(drain::wait(&request))));
         if spawned.is_err() {
-            self.terminate();
+            self.events.send(Event::Drained("no thread can be started: not waited".to_owned()));
         }
-        None
     }
 
-    fn begin_stopping(&mut self, why: &str) {
-        self.probing = None;
-        self.update(|status| {
-            status.phase = Phase::Stopping;
-            status.note(why);
-        });
+    fn forward(&self, number: i32) {
+        let Ok(signal) = Signal::try_from(number) else { return };
+        match (self.plan.signals, self.running.get(MAIN)) {
+            (Forward::Process, Some(pid)) => drop(kill(*pid, signal)),
+            _ => self.signal_group(MAIN, signal),
+        }
     }
 
-    fn terminate(&mut self) {
-        let Some(stopping) = self.stopping.as_mut().filter(|stopping| stopping.kill_at.is_none()) else { return };
-        stopping.kill_at = Some(Instant::now() + stopping.grace);
-        self.signal_group(Signal::SIGTERM);
-        self.update(|status| status.note("told to stop (SIGTERM)"));
-    }
-
-    fn signal_group(&self, signal: Signal) {
-        if let Some(pid) = self.main
-            && killpg(pid, signal).is_err()
+    fn signal_group(&self, name: &str, signal: Signal) {
+        if let Some(pid) = self.running.get(name)
+            && killpg(*pid, signal).is_err()
         {
             // It has left its group.
-            let _ = kill(pid, signal);
+            let _ = kill(*pid, signal);
         }
     }
 
-    /// Collects everything that has ended below us; the process's own end decides.
-    fn reap(&mut self) -> Option<u8> {
-        loop {
-            let (pid, ending) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, Ending::Exited { code }),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Ending::Signalled { signal: signal as i32 }),
-                Ok(WaitStatus::StillAlive) | Err(_) => return None,
-                Ok(_) => continue,
+    /// Collects everything that has ended below us.
+    fn reap(&mut self) -> Result<Option<u8>, RunError> {
+        let mut ended = std::mem::take(&mut self.ended);
+        ended.extend(self.reaper.reap());
+        for (pid, ending) in ended {
+            let Some(name) = self.running.iter().find(|(_, of)| **of == pid).map(|(name, _)| name.clone()) else {
+                continue;
             };
-            if Some(pid) == self.main {
-                return self.main_ended(pid, ending);
+            // What it leaves in its group must be gone before it is started again.
+            let _ = killpg(pid, Signal::SIGKILL);
+            self.running.remove(&name);
+            let mut why = None;
+            if name == MAIN {
+                self.end_leftovers();
+                self.read_output();
+                why = explain::why(ending, &self.memory, &self.shared.last_lines());
+            }
+            if let Some(code) = self.happen(Happened::Ended { name, ending, why })? {
+                return Ok(Some(code));
+            }
+        }
+        Ok(None)
+    }
+
+    /// As subreaper we are the parent of everything that main has left behind, whatever group or session it moved to. What dies may leave
+    /// children of its own, so this goes on until nobody is there, for at most a second: a process that hangs in the kernel stays.
+    fn end_leftovers(&mut self) {
+        let helpers: BTreeSet<Pid> = self.running.values().copied().collect();
+        let deadline = Instant::now() + LEFTOVERS_LIMIT;
+        loop {
+            let (of_helpers, _) =
+                self.reaper.reap().into_iter().partition::<Vec<_>, _>(|(pid, _)| helpers.contains(pid));
+            if !of_helpers.is_empty() {
+                self.ended.extend(of_helpers);
+                self.events.send(Event::Signal(signals::SIGCHLD));
+            }
+            let left = processes::children(&helpers);
+            if left.is_empty() || Instant::now() >= deadline {
+                return;
+            }
+            for pid in left {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until main's last words are read. Whoever still holds its output cannot hold us up.
+    fn read_output(&mut self) {
+        let deadline = Instant::now() + OUTPUT_LIMIT;
+        for closed in std::mem::take(&mut self.output) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if closed.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                self.output.push(closed);
             }
         }
     }
 
-    fn main_ended(&mut self, pid: Pid, ending: Ending) -> Option<u8> {
-        self.main = None;
-        self.probing = None;
-        let _ = killpg(pid, Signal::SIGKILL);
-        end_what_is_left();
-        if let Some(output) = self.output.take() {
-            let _ = output.recv_timeout(OUTPUT_LIMIT);
-        }
-        let asked = self.stopping.is_some();
-        if asked || self.shared.lock().1.was_ready {
-            self.update(|status| {
-                (status.pid, status.process) = (None, None);
-                status.ending = Some(ending);
-            });
-            self.finish(if asked { "stopped" } else { "the process ended after a good start" });
-            return Some(match ending {
-                Ending::Signalled { signal: signals::SIGTERM } | Ending::Exited { code: 143 } if asked => 0,
-                _ => ending.code(),
-            });
-        }
-        let reason = self.late.take().unwrap_or_else(|| match ending {
-            Ending::Exited { code: 0 } => {
-                "the process ended before it was ready; it must stay in the foreground for as long as it serves"
-                    .to_owned()
-            }
-            _ => "the process ended before it was ready".to_owned(),
-        });
-        self.hold(ending, reason);
-        None
-    }
-
-    fn hold(&mut self, ending: Ending, reason: String) {
-        self.deadline = Instant::now().checked_add(Duration::from_millis(self.plan.hold_limit_ms));
-        self.update(|status| {
-            status.phase = Phase::Held;
-            (status.pid, status.process) = (None, None);
-            status.ending = Some(ending);
-            status.note(format!("start failed, held: {reason}"));
-            status.reason = Some(reason);
-        });
-    }
-
-    fn end_hold(&self, why: &str) -> u8 {
-        self.finish(why);
-        self.shared.lock().1.ending.map_or(0, Ending::code)
-    }
-
-    fn finish(&self, why: &str) {
-        self.update(|status| {
-            status.phase = Phase::Ended;
-            status.note(why);
-        });
-        // Watchers get the last word before the process ends; the status file has it in any case.
-        std::thread::sleep(Duration::from_millis(20));
-    }
-
-    /// Changes the status, wakes who watches, and writes the status to its file.
-    fn update(&self, change: impl FnOnce(&mut Status)) {
-        let mut status = self.shared.change(change);
+    fn write_down(&self, status: &Status) {
+        let mut status = status.clone();
         if matches!(status.phase, Phase::Held | Phase::Ended) {
             status.log_tail = self.shared.last_lines();
         }
-        status::write(&self.directory.join(files::STATUS), &status);
-    }
-}
-
-fn note_probe(status: &mut Status, result: Result<(std::net::SocketAddr, String), String>) {
-    match result {
-        Ok((address, detail)) => {
-            if status.phase != Phase::Ready {
-                status.note(format!("ready: {detail}"));
-            }
-            status.probed(true, detail);
-            status.phase = Phase::Ready;
-            status.was_ready = true;
-            status.reason = None;
-            status.address = Some(address.to_string());
+        if let Some(directory) = &self.directory {
+            status::write(&directory.join(files::STATUS), &status);
         }
-        Err(reason) => {
-            if status.phase == Phase::Ready {
-                status.phase = Phase::NotReady;
-                status.note(format!("not ready any more: {reason}"));
-            }
-            status.probed(false, reason.clone());
-            status.reason = Some(reason);
+        if let (Some(path), true) = (&self.plan.termination_message, status.ending.is_some()) {
+            explain::write_termination_message(path, &status);
         }
     }
-}
 
-/// As subreaper we are the parent of everything that was left behind, whatever group or session it moved to. What dies may leave
-/// children of its own, so this goes on until nobody is there, for at most a second: a process that hangs in the kernel stays.
-fn end_what_is_left() {
-    let deadline = Instant::now() + LEFTOVERS_LIMIT;
-    loop {
-        while let Ok(status) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-            if status == WaitStatus::StillAlive {
-                break;
-            }
+    /// Watchers get the last word before the process ends; the status file has it in any case.
+    fn last_word(&self) {
+        if self.shared.is_watched() {
+            std::thread::sleep(LAST_WORD);
         }
-        let left = processes::children();
-        if left.is_empty() || Instant::now() >= deadline {
-            return;
-        }
-        for pid in left {
-            let _ = kill(pid, Signal::SIGKILL);
-        }
-        std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -254,7 +254,7 @@ impl Service {
 
 /// A stop without a wait for silence, for what has no traffic.
 pub(super) fn at_once() -> StopRequest {
-    StopRequest { traffic: None, quiet_ms: 0, limit_ms: 0, grace_ms: 5000 }
+    StopRequest { traffic: None, url: None, quiet_ms: 0, limit_ms: 0, grace_ms: 5000 }
 }
 
 pub(super) fn release_of(status: &RolloutStatus, release: &ReleaseId) -> Option<Release> {
@@ -279,6 +279,7 @@ pub(super) fn stop_request(
     // What was never ready never had a request.
     let had_traffic = instance.status.as_ref().is_some_and(|status| status.was_ready);
     StopRequest {
+        url: None,
         traffic,
         quiet_ms: drain.quiet.0,
         limit_ms: if had_traffic { drain.limit.0 } else { 0 },

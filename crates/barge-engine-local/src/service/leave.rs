@@ -122,7 +122,7 @@ impl Service {
         let request = match orderly {
             true => in_order,
             // Nobody asks any more, so there is no silence to wait for.
-            false => StopRequest { traffic: None, quiet_ms: 0, limit_ms: 0, ..in_order },
+            false => StopRequest { traffic: None, url: None, quiet_ms: 0, limit_ms: 0, ..in_order },
         };
         self.watches.spawn(instance::stop(self.store.instance_directory(id), request));
     }

@@ -137,7 +137,7 @@ async fn a_directory_that_answers_for_somebody_else_is_not_adopted() {
     let mut plan: barge_init::Plan =
         serde_json::from_slice(&std::fs::read(directory.join(files::PLAN)).unwrap()).unwrap();
     plan.instance = "somebody-else".to_owned();
-    plan.command = vec!["/bin/sleep".to_owned(), "1000".to_owned()];
+    plan.main.command = vec!["/bin/sleep".to_owned(), "1000".to_owned()];
     std::fs::write(directory.join(files::PLAN), serde_json::to_vec(&plan).unwrap()).unwrap();
     let mut other = Command::new(crate::support::example("barge-init")).arg("run").arg(&directory).spawn().unwrap();
     eventually("the other one", || Client::connect(&directory).is_ok()).await;

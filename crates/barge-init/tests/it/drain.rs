@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use barge_init::{Phase, StopRequest, TrafficCheck};
 
-use crate::support::{Init, ready, serve, shell, timeline};
+use crate::support::{Init, PROGRAM, ready, serve, shell, timeline};
 
 fn answer(status: u16, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
@@ -22,7 +22,7 @@ fn drain(limit_ms: u64, respond: impl Fn(&str) -> Vec<u8> + Send + 'static) -> S
 fn stop(traffic: Option<TrafficCheck>, limit_ms: u64) -> String {
     let mut init = Init::start(&ready(shell("sleep 1000")));
     init.wait_phase(Phase::Ready);
-    init.stop(StopRequest { traffic, quiet_ms: 100, limit_ms, grace_ms: 5000 });
+    init.stop(StopRequest { traffic, url: None, quiet_ms: 100, limit_ms, grace_ms: 5000 });
     assert_eq!(init.exit().0, 0);
     let steps = timeline(&init.file().unwrap());
     let order =
@@ -79,4 +79,50 @@ fn a_target_that_is_silent_does_not_hold_a_stop_up_beyond_the_limit() {
 #[test]
 fn without_a_check_a_fixed_time_passes() {
     assert!(stop(None, 100).contains("drained: no zero-traffic check: waited 100 ms"));
+}
+
+#[test]
+fn a_project_may_tell_itself_whether_it_is_in_use() {
+    for (busy, quiet) in [("2", "0"), (r#"{"in_flight": 2}"#, r#"{"in_flight": 0}"#)] {
+        let asked = AtomicU32::new(0);
+        let address = serve(move |head| {
+            assert!(head.starts_with("GET /in-flight HTTP"), "{head}");
+            if asked.fetch_add(1, Ordering::SeqCst) < 3 { answer(200, busy) } else { answer(200, quiet) }
+        });
+        let mut plan = ready(shell("sleep 1000"));
+        plan.stop.quiet_ms = 60;
+        plan.stop.limit_ms = 60_000;
+        plan.stop.check = Some(format!("http://{address}/in-flight"));
+        let mut init = Init::start(&plan);
+        init.wait_phase(Phase::Ready);
+        init.signal(nix::sys::signal::Signal::SIGTERM);
+        assert_eq!(init.exit().0, 0);
+        let steps = timeline(&init.file().unwrap());
+        assert!(steps.contains("drained: no request for 60 ms"), "{steps}");
+    }
+}
+
+#[test]
+fn a_check_that_is_no_address_is_said_and_not_waited_for() {
+    let mut plan = ready(shell("sleep 1000"));
+    plan.stop.limit_ms = 60_000;
+    plan.stop.check = Some("https://example.org/in-flight".to_owned());
+    let mut init = Init::start(&plan);
+    init.wait_phase(Phase::Ready);
+    init.signal(nix::sys::signal::Signal::SIGTERM);
+    init.exit();
+    let steps = timeline(&init.file().unwrap());
+    assert!(steps.contains("is no http URL of an address"), "{steps}");
+}
+
+#[test]
+fn a_stop_can_be_asked_for_on_the_command_line_and_is_waited_for() {
+    let mut plan = ready(shell("trap 'sleep 0.2; exit 0' TERM; while :; do sleep 0.02; done"));
+    plan.stop.quiet_ms = 10;
+    let mut init = Init::start(&plan);
+    init.wait_phase(Phase::Ready);
+    let output = std::process::Command::new(PROGRAM).arg("stop").arg(&init.directory).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(init.file().unwrap().phase, Phase::Ended, "it was waited for");
+    assert_eq!(init.exit().0, 0);
 }

@@ -88,7 +88,7 @@ fn a_process_that_ignores_the_stop_is_killed_after_its_grace() {
 fn a_hurried_second_stop_cuts_the_drain_short() {
     let mut init = Init::start(&ready(shell("sleep 1000")));
     init.wait_phase(Phase::Ready);
-    init.stop(StopRequest { traffic: None, quiet_ms: 0, limit_ms: 600_000, grace_ms: 600_000 });
+    init.stop(StopRequest { traffic: None, url: None, quiet_ms: 0, limit_ms: 600_000, grace_ms: 600_000 });
     let status = init.wait_phase(Phase::Stopping);
     assert!(status.pid.is_some(), "draining does not end the process");
     init.stop(at_once(5000));

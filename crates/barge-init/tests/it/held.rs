@@ -60,7 +60,7 @@ fn a_command_that_is_not_there_is_held_with_127() {
 fn a_missing_interpreter_is_named() {
     let directory = directory_with("#!/no/such/interpreter\n", 0o755);
     let mut plan = plan(&["./run"]);
-    plan.working_directory = directory.path().to_owned();
+    plan.main.working_directory = directory.path().to_owned();
     check_held(&plan, Ending::Exited { code: 127 }, "interpreter in its first line");
 }
 
@@ -69,7 +69,7 @@ fn what_cannot_be_executed_is_held_with_126() {
     for (text, mode, reason) in [("#!/bin/sh\n", 0o644, "chmod +x"), ("no program\n", 0o755, "names an interpreter")] {
         let directory = directory_with(text, mode);
         let mut plan = plan(&["./run"]);
-        plan.working_directory = directory.path().to_owned();
+        plan.main.working_directory = directory.path().to_owned();
         check_held(&plan, Ending::Exited { code: 126 }, reason);
     }
 }
@@ -77,10 +77,10 @@ fn what_cannot_be_executed_is_held_with_126() {
 #[test]
 fn what_never_came_to_a_start_is_held() {
     let mut nowhere = shell("exit 0");
-    nowhere.working_directory = "/no/such/directory".into();
+    nowhere.main.working_directory = "/no/such/directory".into();
     check_held(&nowhere, Ending::NotStarted, "enter the working directory /no/such/directory");
 
-    check_held(&plan(&[]), Ending::NotStarted, "the command is empty");
+    check_held(&plan(&[]), Ending::NotStarted, "the command of \"main\" is empty");
 
     let mut template = shell("exit 0");
     template.templates = vec!["no-such.template".to_owned()];
@@ -143,8 +143,8 @@ fn templates_are_filled_before_the_start_and_keep_their_mode() {
     std::fs::write(&template, "#!/bin/sh\necho port ${PORT} and $PORT\nexit 1\n").unwrap();
     std::fs::set_permissions(&template, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut plan = plan(&["./run.sh", "$PORT"]);
-    plan.working_directory = directory.path().to_owned();
-    plan.env.insert("PORT".to_owned(), "8123".to_owned());
+    plan.main.working_directory = directory.path().to_owned();
+    plan.main.env.insert("PORT".to_owned(), "8123".to_owned());
     plan.templates = vec!["run.sh.template".to_owned()];
     let init = Init::start(&plan);
     let status = init.wait_phase(Phase::Held);
@@ -154,7 +154,7 @@ fn templates_are_filled_before_the_start_and_keep_their_mode() {
 #[test]
 fn the_process_has_the_plans_environment_and_the_mark_alone() {
     let mut plan = shell("env; exit 1");
-    plan.env.insert("GREETING".to_owned(), "a b\"c".to_owned());
+    plan.main.env.insert("GREETING".to_owned(), "a b\"c".to_owned());
     let init = Init::start(&plan);
     let tail = eventually("the end", || init.status().filter(|status| status.phase == Phase::Held)).log_tail;
     let names: Vec<&str> = tail.iter().filter_map(|line| Some(line.split_once('=')?.0)).collect();

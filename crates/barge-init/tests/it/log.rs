@@ -16,7 +16,7 @@ fn log_files(directory: &Path) -> Vec<String> {
 #[test]
 fn the_log_is_rotated_between_lines() {
     let mut plan = shell("seq -f 'line %.0f' 0 29999; exit 1");
-    plan.log_file_bytes = 8192;
+    plan.output.file_bytes = Some(8192);
     let init = Init::start(&plan);
     let status = init.wait_phase(Phase::Held);
     let parts = log_files(&init.directory);
@@ -34,7 +34,7 @@ fn the_log_is_rotated_between_lines() {
 fn a_flood_is_bounded_and_holds_nobody_up() {
     for flood in ["yes 0123456789abcdef", "cat /dev/zero"] {
         let mut plan = shell(&format!("{flood} | head -c 20000000; echo; echo end; exit 1"));
-        plan.log_file_bytes = 1024 * 1024;
+        plan.output.file_bytes = Some(1024 * 1024);
         let init = Init::start(&plan);
         let status = init.wait_phase(Phase::Held);
         assert_eq!(status.log_tail.last().unwrap(), "end");
@@ -72,7 +72,7 @@ fn a_log_that_can_be_written_again_is() {
 fn the_files_belong_to_their_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let mut plan = shell("seq -f 'line %.0f' 0 29999; exit 1");
-    plan.log_file_bytes = 8192;
+    plan.output.file_bytes = Some(8192);
     let init = Init::start(&plan);
     init.wait_phase(Phase::Held);
     let rotated = (1..=3).map(|number| format!("{}.{number}", files::LOG));

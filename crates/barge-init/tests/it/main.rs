@@ -3,14 +3,20 @@
 // Tests say what they expect by panicking; helper functions outside of #[test] are tests as well.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod checks;
 mod children;
+mod diagnosis;
 mod drain;
 mod ending;
+mod fuzz;
 mod held;
+mod helpers;
+mod line;
 mod log;
 mod plan;
 mod readiness;
 mod refusals;
+mod settings;
 mod socket;
 mod status;
 mod support;

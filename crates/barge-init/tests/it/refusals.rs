@@ -60,8 +60,8 @@ fn a_directory_can_be_used_again_when_its_barge_init_is_gone() {
 
 #[test]
 fn other_arguments_get_the_usage() {
-    for arguments in [&[][..], &["run"], &["walk", "/tmp"], &["run", "/tmp", "more"], &["--help"]] {
-        check_refused(&run(arguments), 64, "usage: barge-init run DIRECTORY");
+    for arguments in [&[][..], &["run"], &["walk", "/tmp"], &["run", "/tmp", "more", "than"], &["--help"]] {
+        check_refused(&run(arguments), 64, "usage: barge-init [OPTIONS] -- COMMAND");
     }
 }
 

@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use barge_init::{Client, Phase, Plan, Probe, Request, Status, StopRequest, files};
+use barge_init::plan::{Checks, Forward, Output, Stop};
+use barge_init::{Client, Phase, Plan, Probe, Process, Request, Status, StopRequest, files};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -39,19 +40,28 @@ pub(crate) fn shell(script: &str) -> Plan {
 pub(crate) fn plan(command: &[&str]) -> Plan {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::SeqCst);
+    let main = Process {
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
+        env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        working_directory: PathBuf::from("/"),
+        ..Process::default()
+    };
     Plan {
         instance: format!("test-{}-{number}", std::process::id()),
-        command: command.iter().map(|word| (*word).to_owned()).collect(),
-        working_directory: PathBuf::from("/"),
-        env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        main,
+        helpers: BTreeMap::new(),
         templates: Vec::new(),
         host: "127.0.0.1".to_owned(),
         port: closed_port(),
         probe: Probe::Accept,
+        checks: Checks::default(),
+        readiness: None,
         start_deadline_ms: 60_000,
         hold_limit_ms: 60_000,
-        log_file_bytes: 10 * 1024 * 1024,
-        open_files: None,
+        output: Output { pass_on: false, file_bytes: Some(10 * 1024 * 1024) },
+        signals: Forward::Group,
+        stop: Stop::default(),
+        termination_message: None,
         groups: Vec::new(),
     }
 }
@@ -197,7 +207,7 @@ impl Drop for Init {
 
 /// A stop without a wait for silence.
 pub(crate) fn at_once(grace_ms: u64) -> StopRequest {
-    StopRequest { traffic: None, quiet_ms: 0, limit_ms: 0, grace_ms }
+    StopRequest { traffic: None, url: None, quiet_ms: 0, limit_ms: 0, grace_ms }
 }
 
 /// The timeline in one text, a line for each step.

@@ -1,0 +1,91 @@
+//! Readiness for everybody who asks over HTTP: one path, 200 or 503, and why in the body. So an engine's probe is the same for each project.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::events::Shared;
+use crate::run::thread;
+use crate::status::{Phase, Status};
+
+/// A question takes no longer, from the connection to the answer.
+const LIMIT: Duration = Duration::from_secs(2);
+/// The longest head of a request, in bytes.
+const MAX_HEAD: usize = 8 * 1024;
+/// More connections at once are turned away.
+const MAX_CONNECTIONS: usize = 16;
+
+/// Answers until the process ends.
+pub(crate) fn serve(listener: &TcpListener, path: &str, shared: &Arc<Shared>) {
+    let open = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else {
+            // No descriptor is left: the next try must not be at once.
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        if open.fetch_add(1, Ordering::SeqCst) >= MAX_CONNECTIONS {
+            open.fetch_sub(1, Ordering::SeqCst);
+            continue;
+        }
+        let (shared, path, guard) = (Arc::clone(shared), path.to_owned(), Arc::clone(&open));
+        let spawned = thread(move || {
+            // Whoever goes away ends his own connection and nothing else.
+            let _ = answer(stream, &path, &shared);
+            guard.fetch_sub(1, Ordering::SeqCst);
+        });
+        if spawned.is_err() {
+            open.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+fn answer(mut stream: TcpStream, path: &str, shared: &Shared) -> std::io::Result<()> {
+    let head = read_head(&mut stream)?;
+    let mut words = head.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let asked = target.split('?').next().unwrap_or_default();
+    let (code, text) = match method {
+        "GET" | "HEAD" if asked == path => said(&shared.lock().1),
+        "GET" | "HEAD" => ("404 Not Found", format!("readiness is asked at {path}\n")),
+        _ => ("405 Method Not Allowed", "readiness is asked with GET\n".to_owned()),
+    };
+    let body = if method == "HEAD" { "" } else { text.as_str() };
+    let length = text.len();
+    let answer = format!(
+        "HTTP/1.1 {code}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    stream.write_all(answer.as_bytes())
+}
+
+fn read_head(stream: &mut TcpStream) -> std::io::Result<String> {
+    let deadline = Instant::now() + LIMIT;
+    let mut head = Vec::new();
+    let mut buffer = [0; 1024];
+    stream.set_write_timeout(Some(LIMIT))?;
+    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+        let left = deadline.checked_duration_since(Instant::now()).ok_or(ErrorKind::TimedOut)?;
+        stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        match stream.read(&mut buffer)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            count => head.extend_from_slice(&buffer[..count]),
+        }
+        if head.len() > MAX_HEAD {
+            return Err(ErrorKind::InvalidData.into());
+        }
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+fn said(status: &Status) -> (&'static str, String) {
+    let why = status.reason.as_deref();
+    match status.phase {
+        Phase::Ready => ("200 OK", "ready\n".to_owned()),
+        Phase::Starting => ("503 Service Unavailable", format!("starting: {}\n", why.unwrap_or("not asked yet"))),
+        Phase::NotReady => ("503 Service Unavailable", format!("not ready any more: {}\n", why.unwrap_or("unknown"))),
+        Phase::Held => ("503 Service Unavailable", format!("its start failed: {}\n", why.unwrap_or("unknown"))),
+        Phase::Stopping | Phase::Ended => ("503 Service Unavailable", "stopping\n".to_owned()),
+    }
+}

@@ -1,0 +1,147 @@
+//! Readiness by a command, and by whatever a process listens on; and readiness for others to ask.
+
+use std::net::SocketAddr;
+
+use barge_init::plan::{Checks, Readiness};
+use barge_init::{HttpAnswer, Phase, Plan, Probe};
+
+use crate::support::{Init, at_once, children, eventually, plan, shell, timeline};
+
+fn by_command(script: &str, check: &str) -> Plan {
+    let command = ["/bin/sh", "-c", check].map(str::to_owned).to_vec();
+    Plan { probe: Probe::Command { command }, ..shell(script) }
+}
+
+#[test]
+fn a_command_decides() {
+    let directory = tempfile::tempdir().unwrap();
+    let flag = directory.path().join("ready");
+    let mut plan = by_command("sleep 1000", &format!("test -e {} || exit 5", flag.display()));
+    plan.checks = Checks { interval_ms: 20, failures: 2, ..Checks::default() };
+    let init = Init::start(&plan);
+    let status = init.wait("a check", |status| status.reason.is_some());
+    assert!(status.reason.as_deref().unwrap().ends_with("exit code 5"), "{:?}", status.reason);
+    std::fs::write(&flag, "").unwrap();
+    init.wait_phase(Phase::Ready);
+    std::fs::remove_file(&flag).unwrap();
+    init.wait_phase(Phase::NotReady);
+    assert!(children(init.pid()).iter().all(|(_, state)| state != "Z"), "checks leave no zombies");
+}
+
+#[test]
+fn a_command_that_hangs_is_ended_with_all_that_it_has_started() {
+    let mut plan = by_command("sleep 1000", "sleep 4242 & sleep 4242");
+    plan.checks.timeout_ms = 100;
+    let init = Init::start(&plan);
+    let status = init.wait("a check that took too long", |status| {
+        status.reason.as_deref().is_some_and(|reason| reason.contains("not done within 100 ms"))
+    });
+    assert_eq!(status.phase, Phase::Starting);
+    init.stop(at_once(1000));
+    let left = || {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        let of_ours = |path: std::path::PathBuf| {
+            let environment = std::fs::read(path.join("environ")).unwrap_or_default();
+            String::from_utf8_lossy(&environment).contains(&plan.instance)
+        };
+        all.filter(|entry| of_ours(entry.path())).count()
+    };
+    eventually("nothing to be left", || (left() == 0).then_some(()));
+}
+
+#[test]
+fn a_check_that_cannot_be_started_says_so() {
+    let plan = Plan { probe: Probe::Command { command: vec!["/no/such/check".to_owned()] }, ..shell("sleep 1000") };
+    let init = Init::start(&plan);
+    init.wait("a reason", |status| status.reason.as_deref().is_some_and(|reason| reason.contains("/no/such/check")));
+}
+
+#[test]
+fn what_a_process_listens_on_is_found() {
+    // A child of a child listens, on every address, on a port that nobody knows before.
+    let script = "import http.server,sys\nserver = http.server.HTTPServer(('', 0), http.server.SimpleHTTPRequestHandler)\nprint(server.server_port, flush=True)\nserver.serve_forever()";
+    let mut plan = shell("(python3 -c \"$SCRIPT\"; true) & wait");
+    plan.main.env.insert("SCRIPT".to_owned(), script.to_owned());
+    plan.main.env.insert("PATH".to_owned(), std::env::var("PATH").unwrap());
+    plan.probe = Probe::Auto { path: None };
+    let init = Init::start(&plan);
+    let status = init.wait_phase(Phase::Ready);
+    let port = init.output().lines().next().unwrap().to_owned();
+    assert_eq!(status.address, Some(format!("127.0.0.1:{port}")));
+    assert!(timeline(&status).contains("ready: GET /healthcheck: 404"), "{}", timeline(&status));
+}
+
+#[test]
+fn a_process_that_listens_nowhere_is_not_ready() {
+    let init = Init::start(&Plan { probe: Probe::Auto { path: None }, ..shell("sleep 1000") });
+    init.wait("a reason", |status| status.reason.as_deref() == Some("its processes listen on no port"));
+}
+
+#[test]
+fn without_a_check_a_process_is_ready_when_it_runs() {
+    let init = Init::start(&Plan { probe: Probe::None, ..shell("sleep 1000") });
+    init.wait_phase(Phase::Ready);
+    let mut ends = Init::start(&Plan { probe: Probe::None, ..plan(&["/bin/sh", "-c", "exit 6"]) });
+    assert_eq!(ends.exit().0, 6, "it is no start failure");
+}
+
+fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn ask(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    match barge_init::http_get(address, path, None, std::time::Duration::from_secs(2)) {
+        Ok(HttpAnswer::Http { status, body }) => Some((status, body)),
+        _ => None,
+    }
+}
+
+#[test]
+fn everybody_may_ask_whether_it_is_ready() {
+    let directory = tempfile::tempdir().unwrap();
+    let flag = directory.path().join("ready");
+    let address = free_address();
+    let mut plan = by_command("sleep 1000", &format!("test -e {} || exit 5", flag.display()));
+    plan.readiness = Some(Readiness { listen: address, path: "/ready".to_owned() });
+    plan.checks = Checks { interval_ms: 20, failures: 1, ..Checks::default() };
+    let init = Init::start(&plan);
+    let says = |code: u16, words: &str| {
+        eventually(words, || ask(address, "/ready").filter(|(status, body)| *status == code && body.contains(words)))
+    };
+    says(503, "starting: ");
+    says(503, "exit code 5");
+    std::fs::write(&flag, "").unwrap();
+    says(200, "ready");
+    assert_eq!(ask(address, "/other").unwrap().0, 404);
+    std::fs::remove_file(&flag).unwrap();
+    says(503, "not ready any more: ");
+    drop(init);
+}
+
+#[test]
+fn a_start_that_failed_tells_why_to_whoever_asks() {
+    let address = free_address();
+    let mut plan = shell("echo no database; exit 3");
+    plan.readiness = Some(Readiness { listen: address, path: "/ready".to_owned() });
+    let init = Init::start(&plan);
+    init.wait_phase(Phase::Held);
+    let (status, body) = ask(address, "/ready").unwrap();
+    assert_eq!(status, 503);
+    assert!(body.starts_with("its start failed: the process ended before it was ready: exit code 3"), "{body}");
+    assert!(body.contains("no database"), "{body}");
+}
+
+#[test]
+fn who_asks_and_says_nothing_keeps_nobody_else_from_asking() {
+    let address = free_address();
+    let plan = Plan {
+        probe: Probe::None,
+        readiness: Some(Readiness { listen: address, path: "/ready".to_owned() }),
+        ..shell("sleep 1000")
+    };
+    let init = Init::start(&plan);
+    init.wait_phase(Phase::Ready);
+    let silent: Vec<_> = (0..10).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    assert_eq!(ask(address, "/ready").unwrap().0, 200);
+    drop(silent);
+}
