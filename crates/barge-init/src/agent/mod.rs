@@ -165,8 +165,7 @@ impl Agent {
             Registry::ZooKeeper { servers, .. } if servers.is_empty() => Err(AgentError::NoServers),
             Registry::ZooKeeper { servers, path } => {
                 servers.iter().try_for_each(|server| check_host(server))?;
-                let sound =
-                    path == "/" || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(|name| is_name(name)));
+                let sound = path == "/" || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_name));
                 if sound { Ok(()) } else { Err(AgentError::Path { path: path.clone() }) }
             }
         }

@@ -88,6 +88,25 @@ pub(super) fn silent() -> SocketAddr {
     address
 }
 
+/// Accepts whoever comes, and says a letter now and then without an end.
+pub(super) fn drips() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                // The length of a message that never ends, for those who look for one.
+                let _ = stream.write_all(b"\0\0\x10");
+                while stream.write_all(b"\0").is_ok() {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            });
+        }
+    });
+    address
+}
+
 /// Accepts whoever comes, says `bytes`, and closes.
 pub(super) fn says(bytes: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

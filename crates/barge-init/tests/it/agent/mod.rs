@@ -1,7 +1,7 @@
 //! The agent, against registries of the tests' own and against real ones.
 //!
-//! `course` has no registry at all. `unanswered` is what every kind does without a good answer, `consul` and `protocol` what is said word
-//! for word. `real` has the lives that an instance can have in a registry, each of them in a real Consul, ZooKeeper and gateway.
+//! `course` has no registry at all. `unanswered` is what every kind does without a good answer, `consul`, `protocol` and `zookeeper` what is
+//! said word for word. `real` has the lives that an instance can have in a registry, each of them in a real Consul, ZooKeeper and gateway.
 
 mod consul;
 mod course;
@@ -10,6 +10,7 @@ mod plan;
 mod protocol;
 mod real;
 mod unanswered;
+mod zookeeper;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -84,6 +84,8 @@ fn a_restart<T: Rig>(rig: &mut T) {
     let (handle, told) = start(&rig.agent());
     handle.ready(true, "");
     wait(rig, "registered", Seen::Present);
+    // Consumers may see it before the agent hears of it.
+    eventually("an acknowledgement", || (!handle.state().starts_with("not registered")).then_some(()));
     rig.kill();
     wait_state(&handle, "when it answered last; now: ");
     rig.start_empty();

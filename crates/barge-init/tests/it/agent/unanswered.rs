@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use barge_init::agent::{Registry, Secret};
 
-use super::fakes::{Recorder, says, silent};
+use super::fakes::{Recorder, drips, says, silent};
 use super::{agent, consul, protocol, start, wait_state, zookeeper};
 
 /// How long one call may take with a time to live of nine seconds; whoever waits for one waits as long.
@@ -56,7 +56,7 @@ fn a_leave_before_anything_was_registered_is_over_at_once() {
 
 #[test]
 fn a_registry_that_accepts_and_says_nothing_is_bounded() {
-    for registry in kinds(silent()) {
+    for registry in kinds(silent()).into_iter().chain(kinds(drips())) {
         let begin = Instant::now();
         let (handle, _) = start(&agent(registry, 9000));
         handle.ready(true, "");

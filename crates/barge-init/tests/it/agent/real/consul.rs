@@ -108,9 +108,17 @@ fn consul_tells_consumers_what_the_plan_says_and_why_an_instance_fails() {
     plan.tags = vec!["blue".to_owned()];
     plan.meta = [("zone".to_owned(), "a".to_owned())].into();
     let (handle, _) = start(&plan);
-    handle.ready(false, "GET /healthcheck: 503 & \"more\"");
+    handle.ready(false, "starting");
     wait(&consul, "not ready", Seen::Failing);
-    eventually("the reason", || (consul.checks()?[0]["Output"] == "GET /healthcheck: 503 & \"more\"").then_some(()));
+    // At the agent; the catalogue hears of an output alone only after minutes (Consul's check_update_interval).
+    eventually("the first reason", || {
+        (consul.get("/v1/agent/checks")?[format!("service:{ID}")]["Output"] == "starting").then_some(())
+    });
+    handle.ready(true, "");
+    wait(&consul, "ready", Seen::Present);
+    handle.ready(false, "GET /healthcheck: 503 & \"more\"");
+    wait(&consul, "not ready any more", Seen::Failing);
+    assert_eq!(consul.checks().unwrap()[0]["Output"], "GET /healthcheck: 503 & \"more\"");
     let services = consul.get("/v1/catalog/service/greeter").unwrap();
     let service = &services[0];
     assert_eq!((&service["ServiceAddress"], &service["ServicePort"]), (&"127.0.0.1".into(), &8080.into()), "{service}");
