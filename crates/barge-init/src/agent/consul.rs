@@ -1,7 +1,8 @@
 //! Registration in Consul: a service with a check that has to be passed again and again (a TTL check), at the HTTP API of a Consul agent.
 //!
 //! An instance that is not ready stays registered and fails its check. One that is killed fails it by itself, and is removed by Consul
-//! after a while. An agent that has lost its services does not know the check of the next heartbeat, and is told everything anew.
+//! after a while, as is a registration that a hanging agent takes in after the instance has left. An agent that has lost its services does
+//! not know the check of the next heartbeat, and is told everything anew.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,7 @@ impl Consul {
         }
         self.known = true;
         if standing == Standing::NotReady {
-            // It fails already; this says why, and is said again with each heartbeat.
+            // It fails already; this says why. Heartbeats say it again, so that it does not matter should it fail.
             let _ = self.update(standing, call, deadline);
         }
         Ok(Outcome::Done)

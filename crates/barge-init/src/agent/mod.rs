@@ -98,8 +98,8 @@ pub enum Registry {
     },
 }
 
-/// Why an agent cannot be started.
-#[derive(Debug, thiserror::Error)]
+/// Why a plan's agent makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AgentError {
     /// A name that some registry would take for something else.
     #[error("{name:?} cannot be registered: {what} must not be empty or have a '/' or control characters")]
@@ -142,6 +142,14 @@ pub enum AgentError {
     /// Two tokens.
     #[error("the plan has a token and a file with a token")]
     TwoTokens,
+}
+
+/// Why an agent cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The plan's part makes no sense.
+    #[error(transparent)]
+    Plan(#[from] AgentError),
     /// No thread.
     #[error("start the agent's thread")]
     Thread(#[source] std::io::Error),
@@ -181,7 +189,7 @@ impl Agent {
         instance: &str,
         address: Option<SocketAddr>,
         tell: impl Fn(&str) + Send + 'static,
-    ) -> Result<Handle, AgentError> {
+    ) -> Result<Handle, StartError> {
         self.check()?;
         check_name("an instance's id", instance)?;
         let ttl = Duration::from_millis(self.ttl_ms);
@@ -193,7 +201,7 @@ impl Agent {
             meta: self.meta.clone(),
             ttl,
         };
-        handle::start(self.registry(instance), ttl, tell).map_err(AgentError::Thread)
+        handle::start(self.registry(instance), ttl, tell).map_err(StartError::Thread)
     }
 
     fn registry(&self, instance: Instance) -> Box<dyn handle::Registry> {

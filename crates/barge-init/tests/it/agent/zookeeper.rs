@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -160,6 +161,21 @@ fn a_session_is_taken_up_on_the_next_connection() {
 }
 
 #[test]
+fn a_node_that_is_not_ours_any_more_is_replaced() {
+    let looked = AtomicBool::new(false);
+    let fake = Fake::start(3000, move |message| match message.kind() {
+        EXISTS if !looked.swap(true, Ordering::SeqCst) => Some(reply(message, 0, &[0; 68])),
+        _ => good(message),
+    });
+    let (handle, _) = start(&agent(zookeeper(&[fake.address]), 3000));
+    handle.ready(true, "");
+    eventually("made anew", || {
+        (fake.messages().iter().filter(|message| message.kind() == CREATE).count() == 2).then_some(())
+    });
+    wait_state(&handle, "present");
+}
+
+#[test]
 fn refusals_are_told_in_words() {
     for (code, words) in [(-102, "does not allow that (NoAuth)"), (-108, "its error -108"), (-4, "its error -4")] {
         let fake = Fake::start(3000, move |message| Some(reply(message, code, &[])));
@@ -177,11 +193,10 @@ fn refusals_are_told_in_words() {
 
 #[test]
 fn a_node_that_somebody_else_makes_again_and_again_is_given_up_for_a_while() {
-    let others = [vec![0; 68]].concat();
     let fake = Fake::start(3000, move |message| {
         Some(match message.kind() {
             CREATE => reply(message, -110, &[]),
-            EXISTS => reply(message, 0, &others),
+            EXISTS => reply(message, 0, &[0; 68]),
             _ => reply(message, 0, &[]),
         })
     });
