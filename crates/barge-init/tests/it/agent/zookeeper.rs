@@ -39,6 +39,9 @@ impl Message {
     }
 }
 
+/// What is answered to a message; without anything the connection ends.
+type Answer = fn(&Message) -> Option<Vec<u8>>;
+
 /// A server that gives a session of `timeout` and answers each request as it is told: nothing ends the connection.
 #[derive(Clone)]
 struct Fake {
@@ -207,7 +210,7 @@ fn a_node_that_somebody_else_makes_again_and_again_is_given_up_for_a_while() {
 
 #[test]
 fn answers_that_no_zookeeper_gives_are_told_of() {
-    let table: Vec<(&str, fn(&Message) -> Option<Vec<u8>>)> = vec![
+    let table: [(&str, Answer); 6] = [
         ("another number", |message| {
             let mut answer = reply(message, 0, &[]);
             answer[7] ^= 1;
