@@ -1,5 +1,7 @@
 //! Programs that some tests need besides a Rust toolchain. As root on Debian they are installed; elsewhere the tests that need them
-//! say that they are skipped.
+//! say that they are skipped. What Debian has no more is fetched by `earlier`.
+
+mod earlier;
 
 use std::process::{Command, Stdio};
 
@@ -7,8 +9,9 @@ use anyhow::Result;
 
 use crate::run;
 
-/// A program, and the Debian package that brings it.
-const TOOLS: [(&str, &str); 13] = [
+/// A program, or another file by its whole path, and the Debian package that brings it.
+const TOOLS: [(&str, &str); 14] = [
+    ("/usr/share/java/zookeeper.jar", "libzookeeper-java"),
     ("containerd", "containerd"),
     ("curl", "curl"),
     ("faketime", "faketime"),
@@ -26,6 +29,12 @@ const TOOLS: [(&str, &str); 13] = [
 
 /// Installs what is missing, where that is possible.
 pub(crate) fn tools() -> Result<()> {
+    install_missing()?;
+    earlier::consul();
+    Ok(())
+}
+
+fn install_missing() -> Result<()> {
     let missing: Vec<_> = TOOLS.iter().filter(|(program, _)| !installed(program)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -44,9 +53,10 @@ pub(crate) fn tools() -> Result<()> {
     apt(&[&["install", "-y", "-qq", "--no-install-recommends"], packages.as_slice()].concat())
 }
 
-/// Whether a program is on the search path.
+/// Whether a program is on the search path, or a file where its whole path says.
 pub(crate) fn installed(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
+    // A whole path stays what it is, whatever it is joined to.
     std::env::split_paths(&paths).any(|directory| directory.join(program).is_file())
 }
 

@@ -189,6 +189,7 @@ impl Shared {
             output: Output { pass_on: false, file_bytes: Some(LOG_FILE_BYTES) },
             signals: Forward::Group,
             stop: Stop::default(),
+            agent: None,
             termination_message: None,
             groups,
         })

@@ -20,6 +20,8 @@ pub(crate) enum Event {
     Stop(StopRequest),
     /// The wait for silence is over.
     Drained(String),
+    /// How the registration stands, in words.
+    Registration(String),
 }
 
 /// The way into the supervisor's loop.

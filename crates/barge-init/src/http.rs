@@ -1,4 +1,4 @@
-//! The smallest HTTP client that a readiness check needs: one GET, bounded in time and size.
+//! The smallest HTTP client that readiness checks and registrations need: one GET or PUT, bounded in time and size.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -28,14 +28,39 @@ const MAX_ANSWER: usize = 8 * 1024;
 /// The connection, or the time running out.
 pub fn get(address: SocketAddr, path: &str, token: Option<&str>, limit: Duration) -> io::Result<Answer> {
     let deadline = Instant::now() + limit;
-    let mut stream = TcpStream::connect_timeout(&address, limit)?;
-    let left = || deadline.checked_duration_since(Instant::now()).ok_or(io::ErrorKind::TimedOut);
-    stream.set_write_timeout(Some(left()?))?;
+    let stream = TcpStream::connect_timeout(&address, limit)?;
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: barge-init\r\nAccept: */*\r\n{authorization}Connection: close\r\n\r\n"
     );
-    stream.write_all(head.as_bytes())?;
+    exchange(stream, head.as_bytes(), deadline)
+}
+
+/// Puts a JSON body at `path` over a connection that was made for it, until `deadline`. A header must not have line ends.
+///
+/// # Errors
+/// The connection, or the time running out.
+pub(crate) fn put(
+    stream: TcpStream,
+    host: &str,
+    path: &str,
+    header: Option<(&str, &str)>,
+    body: &str,
+    deadline: Instant,
+) -> io::Result<Answer> {
+    let header = header.map(|(name, value)| format!("{name}: {value}\r\n")).unwrap_or_default();
+    let length = body.len();
+    let request = format!(
+        "PUT {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: barge-init\r\nAccept: */*\r\n{header}\
+         Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    exchange(stream, request.as_bytes(), deadline)
+}
+
+fn exchange(mut stream: TcpStream, request: &[u8], deadline: Instant) -> io::Result<Answer> {
+    let left = || deadline.checked_duration_since(Instant::now()).ok_or(io::ErrorKind::TimedOut);
+    stream.set_write_timeout(Some(left()?.max(Duration::from_millis(1))))?;
+    stream.write_all(request)?;
     let mut bytes = Vec::with_capacity(1024);
     let mut buffer = [0u8; 1024];
     while bytes.len() < MAX_ANSWER {

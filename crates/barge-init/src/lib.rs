@@ -5,10 +5,11 @@
 //!
 //! One file for each part: [`plan`] what to run, `run` the set-up, `machine` the decisions, `supervise` what carries them out, fed by
 //! `events`; `child` how processes are started, `reaper` how they are waited for, `probe` readiness, `ready` who asks for it, `log` the
-//! output, `socket` the questions that the engine asks, `drain` the wait for silence, `explain` why something ended, [`processes`] what
-//! was left behind, `system` the little that needs `unsafe`. It knows nothing of releases, roles or engines. No async runtime: it must
-//! stay small, and a few threads do.
+//! output, `socket` the questions that the engine asks, `drain` the wait for silence, [`agent`] registrations where nobody else makes
+//! them, `explain` why something ended, [`processes`] what was left behind, `system` the little that needs `unsafe`. It knows nothing of
+//! releases, roles or engines. No async runtime: it must stay small, and a few threads do.
 
+pub mod agent;
 mod child;
 mod client;
 mod drain;

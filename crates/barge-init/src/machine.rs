@@ -48,6 +48,8 @@ pub(crate) enum Happened {
     Stop(StopRequest),
     /// The wait for silence is over.
     Drained(String),
+    /// The registry was told something, or cannot be.
+    Registration(String),
     /// Time has passed.
     Tick,
 }
@@ -159,6 +161,11 @@ impl Machine {
             Happened::Signal(number) => self.signal(number, status),
             Happened::Stop(request) => self.stop(request, status),
             Happened::Drained(how) => self.drained(&how, status),
+            Happened::Registration(words) => {
+                self.note(status, &words);
+                status.registration = Some(words);
+                Vec::new()
+            }
             Happened::Tick => self.tick(status),
         }
     }

@@ -130,6 +130,9 @@ pub struct Status {
     /// The processes beside it, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub helpers: BTreeMap<String, HelperStatus>,
+    /// How it stands in the registry of its plan, in words, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<String>,
     /// Where it answers, as `address:port`, once that is known.
     pub address: Option<String>,
     /// Whether it was ready at least once.

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use signal_hook::consts as signals;
 
+use crate::agent::Handle;
 use crate::events::{Event, Events, Shared};
 use crate::log::{RotatedFile, Sink};
 use crate::machine::{Action, Happened, Machine, Now};
@@ -28,6 +29,8 @@ use crate::{child, drain, explain, files, log, probe, processes, status};
 const LEFTOVERS_LIMIT: Duration = Duration::from_secs(1);
 /// How long the readers of the output may take to read what the process wrote last.
 const OUTPUT_LIMIT: Duration = Duration::from_millis(500);
+/// How long the registry may take to let the instance go.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 /// How long watchers may take to hear the last word.
 const LAST_WORD: Duration = Duration::from_millis(20);
 
@@ -49,6 +52,8 @@ pub(crate) struct Supervisor {
     /// Closed once main's output has been read to its end.
     output: Vec<Receiver<()>>,
     memory: explain::Memory,
+    /// Where the instance is registered, once it was ready.
+    agent: Option<Arc<Handle>>,
 }
 
 impl Supervisor {
@@ -66,6 +71,7 @@ impl Supervisor {
             checking: None,
             output: Vec::new(),
             memory: explain::Memory::now(),
+            agent: None,
         }
     }
 
@@ -105,6 +111,7 @@ impl Supervisor {
                 Ok(Event::Stop(request)) => self.happen(Happened::Stop(request))?,
                 Ok(Event::Probed(found)) => self.happen(Happened::Probed(found))?,
                 Ok(Event::Drained(how)) => self.happen(Happened::Drained(how))?,
+                Ok(Event::Registration(words)) => self.happen(Happened::Registration(words))?,
                 Err(RecvTimeoutError::Timeout) => self.happen(Happened::Tick)?,
                 Err(RecvTimeoutError::Disconnected) => Some(125),
             };
@@ -128,6 +135,7 @@ impl Supervisor {
             if news {
                 // Written before anybody can see it: whoever is told of a reason finds it in the files.
                 self.write_down(&status);
+                self.tell_registry(&status);
             }
             self.shared.publish(status, news);
             for action in actions {
@@ -221,9 +229,40 @@ impl Supervisor {
         thread(move || probe::run(&asked, &stopped, &events))
     }
 
+    /// Tells the registry, if there is one, whether the instance is ready. Nobody waits for it.
+    fn tell_registry(&mut self, status: &Status) {
+        let Some(plan) = &self.plan.agent else { return };
+        if self.agent.is_none() && status.phase == Phase::Ready {
+            let address = status.address.as_ref().and_then(|address| address.parse().ok());
+            let events = self.events.clone();
+            let tell = move |words: &str| events.send(Event::Registration(words.to_owned()));
+            match plan.start(&self.plan.instance, address, tell) {
+                Ok(handle) => self.agent = Some(Arc::new(handle)),
+                Err(error) => {
+                    let words = format!("not registered: {}", crate::chain(&error));
+                    if status.registration.as_ref() != Some(&words) {
+                        self.events.send(Event::Registration(words));
+                    }
+                }
+            }
+        }
+        let Some(agent) = &self.agent else { return };
+        match status.phase {
+            Phase::Ready => agent.ready(true, ""),
+            Phase::NotReady => agent.ready(false, status.reason.as_deref().unwrap_or("not ready")),
+            _ => {}
+        }
+    }
+
+    /// Out of the registry first, as long as the network lives; then the wait for silence.
     fn drain(&self, request: StopRequest) {
-        let events = self.events.clone();
-        let spawned = thread(move || events.send(Event::Drained(drain::wait(&request))));
+        let (events, agent) = (self.events.clone(), self.agent.clone());
+        let spawned = thread(move || {
+            let left = agent.map(|agent| agent.leave(LEAVE_LIMIT));
+            let waited = (request.limit_ms > 0).then(|| drain::wait(&request));
+            let told: Vec<String> = left.into_iter().chain(waited).collect();
+            events.send(Event::Drained(told.join("; ")));
+        });
         if spawned.is_err() {
             self.events.send(Event::Drained("no thread can be started: not waited".to_owned()));
         }
@@ -261,6 +300,10 @@ impl Supervisor {
             if name == MAIN {
                 self.end_leftovers();
                 self.read_output();
+                if let Some(agent) = &self.agent {
+                    // After a crash: whoever was stopped in order has left already.
+                    agent.leave(LEAVE_LIMIT);
+                }
                 why = explain::why(ending, &self.memory, &self.shared.last_lines());
             }
             if let Some(code) = self.happen(Happened::Ended { name, ending, why })? {

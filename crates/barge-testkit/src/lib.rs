@@ -20,7 +20,8 @@ pub const STRICT: &str = "BARGE_TEST_STRICT";
 /// Names a file that collects what was skipped, for whoever runs the tests.
 pub const SKIPPED: &str = "BARGE_TEST_SKIPPED";
 
-/// The program `name` on the search path. Where it is missing, the running test says so on stderr and should return.
+/// The program `name` on the search path, or among those that `cargo xtask test` has fetched; or a file, by its whole path. Where it is
+/// missing, the running test says so on stderr and should return.
 ///
 /// # Panics
 /// The program is missing, and [`STRICT`] is set to `1`.
@@ -29,11 +30,19 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     let found = std::env::var_os("PATH")
         .into_iter()
         .flat_map(|path| std::env::split_paths(&path).map(|directory| directory.join(name)).collect::<Vec<_>>())
+        .chain(fetched(name))
         .find(|path| path.is_file());
     if found.is_none() {
         skipped(&format!("{name} is not installed"));
     }
     found
+}
+
+/// Where `cargo xtask test` puts programs that Debian's current release does not have.
+fn fetched(name: &str) -> Option<PathBuf> {
+    // target/PROFILE/deps/it-HASH
+    let own = std::env::current_exe().ok()?;
+    Some(own.ancestors().nth(3)?.join("tools").join(name).join("usr/bin").join(name))
 }
 
 /// Says that the running test, which should return now, cannot be run here, and why.

@@ -61,11 +61,12 @@ impl Machine {
         }
         self.life = Life::Draining { grace: Duration::from_millis(request.grace_ms) };
         let mut actions = vec![Action::EndChecks];
-        if request.limit_ms == 0 {
-            self.note(status, format!("{why} at once"));
+        let at_once = request.limit_ms == 0;
+        self.note(status, if at_once { format!("{why} at once") } else { format!("{why}: draining") });
+        if at_once && self.plan.agent.is_none() {
             actions.extend(self.terminate(status));
         } else {
-            self.note(status, format!("{why}: draining"));
+            // Whoever is in a registry is taken out of it first.
             actions.push(Action::Drain(request));
         }
         actions

@@ -58,6 +58,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Plan, LineError> {
         output: Output::default(),
         signals: Forward::Group,
         stop: Stop::default(),
+        agent: None,
         termination_message: None,
         groups: Vec::new(),
     };

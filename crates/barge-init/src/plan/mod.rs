@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::Agent;
+
 pub use expand::{expand, fill_template};
 pub use line::LineError;
 pub(crate) use line::{OPTIONS, parse};
@@ -64,6 +66,9 @@ pub struct Plan {
     /// What a SIGTERM or SIGINT for barge-init begins.
     #[serde(default)]
     pub stop: Stop,
+    /// Where barge-init itself registers the instance, in places where nobody else does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Agent>,
     /// A file for the reason of a failed start or an end, such as Kubernetes' termination message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination_message: Option<PathBuf>,

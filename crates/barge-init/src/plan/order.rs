@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Kind, MAIN, Plan, Process};
+use crate::agent::AgentError;
 
 /// Why a plan cannot be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum PlanError {
         /// They, and who waits for them.
         names: Vec<String>,
     },
+    /// The part about the registry makes no sense.
+    #[error("register the instance")]
+    Agent(#[source] AgentError),
     /// A umask is no octal number.
     #[error("the umask {umask:?} of {name:?} is not an octal number up to 777")]
     Umask {
@@ -72,6 +76,9 @@ impl Plan {
         }
         if self.main.kind == Kind::Task {
             return Err(PlanError::MainTask);
+        }
+        if let Some(agent) = &self.agent {
+            agent.check().map_err(PlanError::Agent)?;
         }
         let circle = never_started(self);
         if circle.is_empty() { Ok(()) } else { Err(PlanError::Circle { names: circle }) }

@@ -3,6 +3,7 @@
 // Tests say what they expect by panicking; helper functions outside of #[test] are tests as well.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod agent;
 mod checks;
 mod children;
 mod diagnosis;
@@ -16,6 +17,7 @@ mod log;
 mod plan;
 mod readiness;
 mod refusals;
+mod registered;
 mod settings;
 mod socket;
 mod status;

@@ -61,6 +61,7 @@ pub(crate) fn plan(command: &[&str]) -> Plan {
         output: Output { pass_on: false, file_bytes: Some(10 * 1024 * 1024) },
         signals: Forward::Group,
         stop: Stop::default(),
+        agent: None,
         termination_message: None,
         groups: Vec::new(),
     }
