@@ -309,7 +309,8 @@ impl Machine {
             return actions;
         }
         let reason = match std::mem::replace(&mut self.life, Life::Running) {
-            Life::Late { reason } => because(&reason),
+            // It was killed for that, and by nobody else.
+            Life::Late { reason } => reason,
             _ if ending == (Ending::Exited { code: 0 }) && why.is_none() => {
                 "the process ended before it was ready; it must stay in the foreground for as long as it serves"
                     .to_owned()

@@ -97,7 +97,8 @@ fn a_start_that_takes_too_long_is_ended_and_held() {
     plan.start_deadline_ms = 300;
     let init = check_held(&plan, Ending::Signalled { signal: 9 }, "it was not ready within 300 ms");
     let status = init.status().unwrap();
-    assert!(status.reason.unwrap().contains("nobody listens there"));
+    let reason = status.reason.unwrap();
+    assert!(reason.contains("nobody listens there") && reason.ends_with(')'), "{reason}");
     assert_eq!(status.log_tail, ["waiting for the database"]);
     assert!(status.probes.iter().any(|probe| !probe.ok && probe.times > 1), "{:?}", status.probes);
 }
