@@ -14,7 +14,7 @@ use crate::events::{Event, Events, Shared};
 use crate::plan::Plan;
 use crate::status::Status;
 use crate::supervise::Supervisor;
-use crate::{client, files, ready, socket};
+use crate::{client, files, ready, socket, system};
 
 /// Why barge-init itself cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +135,7 @@ fn listen(directory: &Path, shared: &Arc<Shared>, events: &Events) -> Result<(),
 }
 
 /// Every signal that people send is caught, which also takes back an "ignore" that we have inherited: what is caught is at its
-/// default again in the process. Signals of faults, and real-time signals, are left alone.
+/// default again in the process. Signals of faults are left alone.
 fn catch_signals(events: &Events) -> Result<(), RunError> {
     use signal_hook::consts as s;
     let list = [
@@ -159,7 +159,8 @@ fn catch_signals(events: &Events) -> Result<(), RunError> {
         s::SIGPROF,
         s::SIGIO,
     ];
-    let mut signals = signal_hook::iterator::Signals::new(list).map_err(RunError::Signals)?;
+    let mut signals = signal_hook::iterator::Signals::new(list.into_iter().chain(system::real_time_signals()))
+        .map_err(RunError::Signals)?;
     let events = events.clone();
     thread(move || {
         for signal in signals.forever() {

@@ -1,6 +1,8 @@
-//! What the standard library and nix do not reach: settings of a child between fork and exec, and ends by any signal.
+//! What the standard library and nix do not reach: settings of a child between fork and exec, and signals without a name: those that
+//! end a process, and those that are passed on.
 #![allow(unsafe_code)] // The one place of the project for it.
 
+use std::ops::RangeInclusive;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -40,6 +42,23 @@ pub(crate) fn set_before_exec(command: &mut Command, settings: OwnSettings) {
     unsafe {
         command.pre_exec(set);
     }
+}
+
+/// The real-time signals that this program's C library leaves to programs; nix knows none of them.
+pub(crate) fn real_time_signals() -> RangeInclusive<i32> {
+    libc::SIGRTMIN()..=libc::SIGRTMAX()
+}
+
+/// Sends a process any signal.
+pub(crate) fn signal_process(pid: Pid, number: i32) -> Result<(), Errno> {
+    // SAFETY: kill(2) takes two integers and touches no memory of ours.
+    Errno::result(unsafe { libc::kill(pid.as_raw(), number) }).map(drop)
+}
+
+/// Sends a process group any signal.
+pub(crate) fn signal_group(group: Pid, number: i32) -> Result<(), Errno> {
+    // SAFETY: killpg(3) takes two integers and touches no memory of ours.
+    Errno::result(unsafe { libc::killpg(group.as_raw(), number) }).map(drop)
 }
 
 /// Takes one process below us that has ended; none where all go on. All signals are told of, also those that have no name.

@@ -70,6 +70,20 @@ fn other_signals_reach_the_process() {
 }
 
 #[test]
+fn real_time_signals_reach_the_process() {
+    // The first of musl's, in which barge-init is put into images, and the last of all: nix knows none of them.
+    for number in ["35", "64"] {
+        let send = |init: &Init| {
+            init.wait_output("set");
+            let pid = init.pid().to_string();
+            let sent = std::process::Command::new("kill").args(["-s", number, &pid]).status().unwrap();
+            assert!(sent.success(), "{number}: {sent}");
+        };
+        check_exit(&format!("trap 'exit 9' {number}; {LISTENING}"), send, 9);
+    }
+}
+
+#[test]
 fn a_process_that_ignores_the_stop_is_killed_after_its_grace() {
     let mut init = Init::start(&ready(shell(&format!("trap '' TERM; {LISTENING}"))));
     init.wait_output("set");
