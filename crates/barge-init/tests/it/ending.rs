@@ -50,6 +50,13 @@ fn a_stop_that_was_asked_for_is_no_failure() {
 }
 
 #[test]
+fn a_stop_comes_as_the_signal_that_asked_for_it() {
+    let script = format!("trap 'exit 5' TERM; trap 'exit 6' INT; {LISTENING}");
+    check_exit(&script, once_set(Signal::SIGTERM), 5);
+    check_exit(&script, once_set(Signal::SIGINT), 6);
+}
+
+#[test]
 fn a_stop_that_fails_keeps_its_code() {
     check_exit(&format!("trap 'exit 5' TERM; {LISTENING}"), once_set(Signal::SIGTERM), 5);
 }
