@@ -8,6 +8,7 @@ mod drain;
 mod ending;
 mod held;
 mod log;
+mod namespaces;
 mod plan;
 mod readiness;
 mod refusals;
