@@ -37,15 +37,15 @@ pub(crate) fn numbers(path: &Path) -> Vec<i64> {
 /// A system that runs, with everything below it; nothing of it is left when this is dropped.
 pub(crate) struct Container {
     child: Child,
-    /// PID 1, as it is called outside.
-    init: u32,
+    /// PID 1, as it is called outside; none where it had ended before anybody could look.
+    init: Option<u32>,
     namespace: PathBuf,
 }
 
 impl Container {
     /// Starts a command as PID 1.
     pub(crate) fn start(command: &[String]) -> Self {
-        let child = Command::new("unshare")
+        let mut child = Command::new("unshare")
             .args(["--pid", "--fork", "--mount-proc", "--kill-child", "--"])
             .args(command)
             .stdin(Stdio::null())
@@ -55,20 +55,23 @@ impl Container {
             .unwrap();
         let parent = child.id();
         let list = format!("/proc/{parent}/task/{parent}/children");
-        let init = eventually("PID 1", || std::fs::read_to_string(&list).ok()?.split_whitespace().next()?.parse().ok());
-        // One that has ended already, which happens where the command does, has none any more.
-        let namespace = namespace(init).unwrap_or_default();
+        let first = || std::fs::read_to_string(&list).ok()?.split_whitespace().next()?.parse().ok();
+        let init = eventually("PID 1", || first().map(Some).or_else(|| child.try_wait().unwrap().map(|_| None)));
+        let namespace = init.and_then(namespace).unwrap_or_default();
         Self { child, init, namespace }
     }
 
     /// Sends PID 1 a signal, by its number or its name.
     pub(crate) fn signal(&self, name: &str) {
-        barge_testkit::signal(name, self.init);
+        if let Some(init) = self.init {
+            barge_testkit::signal(name, init);
+        }
     }
 
     /// The same without another program, so that it can be timed.
     pub(crate) fn signal_now(&self, signal: nix::sys::signal::Signal) {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.init.cast_signed()), signal).unwrap();
+        let init = self.init.unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(init.cast_signed()), signal).unwrap();
     }
 
     /// The exit code of PID 1, once it has ended, as a shell would count it.
@@ -92,7 +95,8 @@ impl Container {
 
     /// What has ended and was not reaped by PID 1.
     pub(crate) fn zombies(&self) -> usize {
-        let list = format!("/proc/{0}/task/{0}/children", self.init);
+        let Some(init) = self.init else { return 0 };
+        let list = format!("/proc/{init}/task/{init}/children");
         let children = std::fs::read_to_string(list).unwrap_or_default();
         children.split_whitespace().filter(|pid| is_zombie(pid)).count()
     }

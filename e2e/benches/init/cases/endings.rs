@@ -54,11 +54,11 @@ pub(crate) fn signals(stage: &Stage<'_>) -> Verdict {
     Verdict::of(missing.is_empty(), || instead)
 }
 
-/// The process and one that it has started; both listen.
+/// The process stays, so that the one that it has started has the time to listen.
 pub(crate) fn group(stage: &Stage<'_>) -> Verdict {
     let business = stage.business(&[])[0].clone();
     let (told, beside) = (stage.path("told").display().to_string(), stage.path("beside"));
-    let script = format!("{business} signals {} 0 & exec {business} signals {told} 0", beside.display());
+    let script = format!("{business} signals {} 0 & exec {business} stubborn {told}", beside.display());
     let command = ["/bin/sh", "-c", &script].map(str::to_owned).to_vec();
     let container = stage.start(&Wanted { command, ..Wanted::default() });
     let told = || crate::container::numbers(&beside);

@@ -11,9 +11,9 @@ use crate::systems::Wanted;
 
 /// How many requests are in flight.
 const REQUESTS: usize = 16;
-/// How long is waited for the TERM to arrive, before the answers come: less than the grace. It does not arrive where somebody waits for
-/// them.
-const ARRIVES_WITHIN: Duration = Duration::from_millis(300);
+/// How long the TERM may take to arrive before the answers come: supervisord looks once a second. It does not arrive where somebody waits
+/// for the answers.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(3);
 
 /// The process itself finishes what it has begun.
 pub(crate) fn graceful(stage: &Stage<'_>) -> Verdict {

@@ -12,13 +12,14 @@ use crate::systems::{System, Wanted};
 const FOUR_STARTS: Duration = Duration::from_secs(20);
 /// By how much the third pause must be longer than the first.
 const GROWTH: f64 = 2.0;
-/// How long a failed start is looked at: twice the time after which supervisord takes a start for a good one, and long enough for those
-/// that try again each second.
-const LOOK: Duration = Duration::from_millis(2500);
+/// How long a failed start is looked at: supervisord with its listener takes some seconds to end, and others try again each second.
+const LOOK: Duration = Duration::from_secs(5);
+/// The time after which every system takes a start for a good one, if it goes by time.
+const GOOD: Duration = Duration::from_millis(2500);
 /// The time that a late failure takes: longer than what any of the systems waits for.
 const LATE_MS: &str = "4000";
 /// How long an end may take that is bound to come.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) fn crashing_helper(stage: &Stage<'_>) -> Verdict {
     if !stage.system.has_helpers() {
@@ -74,7 +75,7 @@ pub(crate) fn crashes_later(stage: &Stage<'_>) -> Verdict {
     let mut container = hold(stage, port, &["crash-later", &port.to_string(), &now.display().to_string()]);
     eventually("the port", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
     // What tells a good start by time alone gets that time; nothing may end meanwhile.
-    if let Some(code) = container.end(LOOK) {
+    if let Some(code) = container.end(GOOD) {
         return Verdict::No(format!("ends before it crashes, with {code}"));
     }
     crash(&now);
