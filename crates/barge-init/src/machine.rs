@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::libc as signals;
 use nix::sys::signal::Signal;
-use signal_hook::consts as signals;
 
 use crate::plan::{Kind, MAIN, Plan, Probe};
 use crate::processes::ProcessMark;

@@ -8,7 +8,7 @@ use crate::stage::{Programs, Stage};
 use crate::systems::{System, Wanted};
 
 /// How often starts and stops are measured, in turns.
-const ROUNDS: usize = 51;
+const ROUNDS: usize = 31;
 /// How often reaping is measured.
 const REAPING_ROUNDS: usize = 5;
 /// How long nothing happens, and the variable that says another number of seconds.

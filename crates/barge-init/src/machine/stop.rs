@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use nix::libc as signals;
 use nix::sys::signal::Signal;
-use signal_hook::consts as signals;
 
 use super::{Action, Actions, Life, Machine};
 use crate::socket::StopRequest;
