@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use crate::{output, root};
+use crate::{output, root, setup};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -18,6 +18,8 @@ enum Bench {
     Gateway,
     /// A platform of 50 services on which nothing happens: memory and CPU
     Idle,
+    /// barge-init beside tini, dumb-init, s6, runit and supervisord (installs them; root only)
+    Init,
     /// The server with 500 services and 5,000 fake instances, and over 10,000 releases
     Scale,
     /// One step of the rollout machine
@@ -45,6 +47,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Deploy => platform_bench("deploy")?,
             Bench::Gateway => platform_bench("gateway")?,
             Bench::Idle => platform_bench("idle")?,
+            Bench::Init => {
+                setup::peers_of_barge_init()?;
+                output(Command::new("cargo").args(["bench", "-q", "--locked", "-p", "e2e", "--bench", "init"]))?
+            }
             Bench::Scale => platform_bench("scale")?,
             Bench::Step => {
                 output(Command::new("cargo").args(["bench", "-q", "--locked", "-p", "barge-model", "--bench", "step"]))?

@@ -1,5 +1,5 @@
-//! Programs that some tests need besides a Rust toolchain. As root on Debian they are installed; elsewhere the tests that need them
-//! say that they are skipped. What Debian has no more is fetched by `earlier`.
+//! Programs that some tests and one bench need besides a Rust toolchain. As root on Debian they are installed; elsewhere the tests that
+//! need them say that they are skipped, and the bench what it leaves out. What Debian has no more is fetched by `earlier`.
 
 mod earlier;
 
@@ -27,26 +27,40 @@ const TOOLS: [(&str, &str); 14] = [
     ("wrk", "wrk"),
 ];
 
-/// Installs what is missing, where that is possible.
+/// What barge-init is measured beside; no test needs them.
+const PEERS: [(&str, &str); 5] = [
+    ("dumb-init", "dumb-init"),
+    ("runsvdir", "runit"),
+    ("s6-svscan", "s6"),
+    ("supervisord", "supervisor"),
+    ("tini", "tini"),
+];
+
+/// Installs what tests need and what is missing, where that is possible.
 pub(crate) fn tools() -> Result<()> {
-    install_missing()?;
+    install(&TOOLS, "some tests need")?;
     earlier::consul();
     Ok(())
 }
 
-fn install_missing() -> Result<()> {
-    let missing: Vec<_> = TOOLS.iter().filter(|(program, _)| !installed(program)).collect();
+/// Installs the programs beside which barge-init is measured.
+pub(crate) fn peers_of_barge_init() -> Result<()> {
+    install(&PEERS, "the bench compares with")
+}
+
+fn install(tools: &[(&str, &str)], whose: &str) -> Result<()> {
+    let missing: Vec<_> = tools.iter().filter(|(program, _)| !installed(program)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     if !installed("apt-get") || !is_root() {
-        println!("not installed, and some tests need it: {}", packages.join(" "));
+        println!("not installed, though {whose} it: {}", packages.join(" "));
         return Ok(());
     }
-    println!("installing what some tests need: {}", packages.join(" "));
+    println!("installing what {whose}: {}", packages.join(" "));
     let apt = |arguments: &[&str]| {
-        // Nothing of it is to be started: tests start their own.
+        // Nothing of it is to be started: tests and benches start their own.
         run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))
     };
     apt(&["update", "-qq"])?;

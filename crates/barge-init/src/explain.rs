@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use signal_hook::consts as signals;
+use nix::libc as signals;
 
 use crate::status::{Ending, Status};
 

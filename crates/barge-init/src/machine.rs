@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::libc as signals;
 use nix::sys::signal::Signal;
-use signal_hook::consts as signals;
 
 use crate::plan::{Kind, MAIN, Plan, Probe};
 use crate::processes::ProcessMark;
@@ -88,8 +88,8 @@ enum Life {
     Running,
     /// The start has failed, and is kept for a look.
     Held { until: Option<Duration> },
-    /// Main is to get no more requests before it is told to stop.
-    Draining { grace: Duration },
+    /// Main is to get no more requests before it is told to stop, with this signal.
+    Draining { grace: Duration, signal: Signal },
     /// Main was told to stop.
     Terminating { kill_at: Duration },
     /// Main is over; helpers are told to stop.
@@ -302,7 +302,8 @@ impl Machine {
             }
             self.note(status, told);
             let code = match ending {
-                Ending::Signalled { signal: signals::SIGTERM } | Ending::Exited { code: 143 } if asked => 0,
+                Ending::Signalled { signal: signals::SIGTERM | signals::SIGINT } if asked => 0,
+                Ending::Exited { code: 143 | 130 } if asked => 0,
                 _ => ending.code(),
             };
             actions.extend(self.close(code, status));

@@ -1,6 +1,7 @@
 //! Sets the stage for the supervisor: a clean process, the plan, the lock, signals, the socket.
 
 use std::fs::{File, OpenOptions};
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -14,7 +15,7 @@ use crate::events::{Event, Events, Shared};
 use crate::plan::Plan;
 use crate::status::Status;
 use crate::supervise::Supervisor;
-use crate::{client, files, ready, socket};
+use crate::{client, files, ready, socket, system};
 
 /// Why barge-init itself cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -135,9 +136,9 @@ fn listen(directory: &Path, shared: &Arc<Shared>, events: &Events) -> Result<(),
 }
 
 /// Every signal that people send is caught, which also takes back an "ignore" that we have inherited: what is caught is at its
-/// default again in the process. Signals of faults, and real-time signals, are left alone.
+/// default again in the process. Signals of faults are left alone.
 fn catch_signals(events: &Events) -> Result<(), RunError> {
-    use signal_hook::consts as s;
+    use nix::libc as s;
     let list = [
         s::SIGCHLD,
         s::SIGTERM,
@@ -159,11 +160,18 @@ fn catch_signals(events: &Events) -> Result<(), RunError> {
         s::SIGPROF,
         s::SIGIO,
     ];
-    let mut signals = signal_hook::iterator::Signals::new(list).map_err(RunError::Signals)?;
+    let all = list.into_iter().chain(system::real_time_signals());
+    let mut arrived = system::catch_signals(all).map_err(RunError::Signals)?;
     let events = events.clone();
     thread(move || {
-        for signal in signals.forever() {
-            events.send(Event::Signal(signal));
+        let mut numbers = [0; 64];
+        loop {
+            match arrived.read(&mut numbers) {
+                Ok(count) => numbers[..count].iter().for_each(|number| events.send(Event::Signal(i32::from(*number)))),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                // It has no end while we live: we hold the other side.
+                Err(_) => return,
+            }
         }
     })
 }

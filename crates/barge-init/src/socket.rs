@@ -82,7 +82,7 @@ fn answer(stream: UnixStream, shared: &Shared, events: &Events) -> std::io::Resu
             send(&stream, &shared.status())
         }
         Ok(Request::StopAsPlanned) => {
-            events.send(Event::Signal(signal_hook::consts::SIGTERM));
+            events.send(Event::Signal(nix::libc::SIGTERM));
             send(&stream, &shared.status())
         }
         Err(error) => send(&stream, &serde_json::json!({ "error": error.to_string() })),

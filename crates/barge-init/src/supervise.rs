@@ -9,9 +9,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::libc as signals;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use signal_hook::consts as signals;
 
 use crate::agent::Handle;
 use crate::events::{Event, Events, Shared};
@@ -23,7 +23,7 @@ use crate::reaper::Reaper;
 use crate::run::{RunError, thread};
 use crate::socket::StopRequest;
 use crate::status::{Ending, Phase, Status, now_ms};
-use crate::{child, drain, explain, files, log, probe, processes, status};
+use crate::{child, drain, explain, files, log, probe, processes, status, system};
 
 /// How long processes that were left behind are looked for and killed.
 const LEFTOVERS_LIMIT: Duration = Duration::from_secs(1);
@@ -269,10 +269,10 @@ impl Supervisor {
     }
 
     fn forward(&self, number: i32) {
-        let Ok(signal) = Signal::try_from(number) else { return };
-        match (self.plan.signals, self.running.get(MAIN)) {
-            (Forward::Process, Some(pid)) => drop(kill(*pid, signal)),
-            _ => self.signal_group(MAIN, signal),
+        let Some(pid) = self.running.get(MAIN) else { return };
+        if self.plan.signals == Forward::Process || system::signal_group(*pid, number).is_err() {
+            // Or it has left its group.
+            let _ = system::signal_process(*pid, number);
         }
     }
 

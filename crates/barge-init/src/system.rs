@@ -1,10 +1,16 @@
-//! What the standard library and nix do not reach: settings of a child between fork and exec, and ends by any signal.
+//! What the standard library and nix do not reach: settings of a child between fork and exec, and signals without a name, those that
+//! arrive, that are passed on, and that end a process.
 #![allow(unsafe_code)] // The one place of the project for it.
 
+use std::io::PipeReader;
+use std::ops::RangeInclusive;
+use std::os::fd::IntoRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
@@ -40,6 +46,54 @@ pub(crate) fn set_before_exec(command: &mut Command, settings: OwnSettings) {
     unsafe {
         command.pre_exec(set);
     }
+}
+
+/// The real-time signals that this program's C library leaves to programs; nix knows none of them.
+pub(crate) fn real_time_signals() -> RangeInclusive<i32> {
+    libc::SIGRTMIN()..=libc::SIGRTMAX()
+}
+
+/// Where the handler writes the numbers of signals; for as long as the program runs.
+static ARRIVED: AtomicI32 = AtomicI32::new(-1);
+
+/// Catches signals of any number; the answer is where each that arrives can be read, as a byte. (signal-hook, made for programs that do
+/// more with signals, copies all it has for each one; for these that was most of the start.)
+pub(crate) fn catch_signals(numbers: impl Iterator<Item = i32>) -> std::io::Result<PipeReader> {
+    let (reader, writer) = std::io::pipe()?;
+    // A handler may not wait. What finds 64 KiB of others unread is lost, as if it had arrived together with one of them.
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    ARRIVED.store(writer.into_raw_fd(), Ordering::SeqCst);
+    // SAFETY: all zeroes are a value of this type, which consists of integers and of a pointer that may be none.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = write_down as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    // On a thread's own stack for signals where it has one, as the standard library's threads do.
+    action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+    for number in numbers {
+        // SAFETY: sigaction(2) reads the action, which lives until it returns; the handler calls only what a handler may call.
+        Errno::result(unsafe { libc::sigaction(number, &raw const action, std::ptr::null_mut()) })?;
+    }
+    Ok(reader)
+}
+
+extern "C" fn write_down(number: libc::c_int) {
+    let before = Errno::last_raw();
+    // Signals end at 64.
+    let byte = number as u8;
+    // SAFETY: write(2) is async-signal-safe, and reads the one byte that lives until it returns.
+    unsafe { libc::write(ARRIVED.load(Ordering::SeqCst), (&raw const byte).cast(), 1) };
+    Errno::set_raw(before);
+}
+
+/// Sends a process any signal.
+pub(crate) fn signal_process(pid: Pid, number: i32) -> Result<(), Errno> {
+    // SAFETY: kill(2) takes two integers and touches no memory of ours.
+    Errno::result(unsafe { libc::kill(pid.as_raw(), number) }).map(drop)
+}
+
+/// Sends a process group any signal.
+pub(crate) fn signal_group(group: Pid, number: i32) -> Result<(), Errno> {
+    // SAFETY: killpg(3) takes two integers and touches no memory of ours.
+    Errno::result(unsafe { libc::killpg(group.as_raw(), number) }).map(drop)
 }
 
 /// Takes one process below us that has ended; none where all go on. All signals are told of, also those that have no name.

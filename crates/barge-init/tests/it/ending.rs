@@ -50,6 +50,13 @@ fn a_stop_that_was_asked_for_is_no_failure() {
 }
 
 #[test]
+fn a_stop_comes_as_the_signal_that_asked_for_it() {
+    let script = format!("trap 'exit 5' TERM; trap 'exit 6' INT; {LISTENING}");
+    check_exit(&script, once_set(Signal::SIGTERM), 5);
+    check_exit(&script, once_set(Signal::SIGINT), 6);
+}
+
+#[test]
 fn a_stop_that_fails_keeps_its_code() {
     check_exit(&format!("trap 'exit 5' TERM; {LISTENING}"), once_set(Signal::SIGTERM), 5);
 }
@@ -66,6 +73,20 @@ fn other_signals_reach_the_process() {
         ("URG", Signal::SIGURG),
     ] {
         check_exit(&format!("trap 'echo got {name}; exit 9' {name}; {LISTENING}"), once_set(signal), 9);
+    }
+}
+
+#[test]
+fn real_time_signals_reach_the_process() {
+    // The first of musl's, in which barge-init is put into images, and the last of all: nix knows none of them.
+    for number in ["35", "64"] {
+        let send = |init: &Init| {
+            init.wait_output("set");
+            let pid = init.pid().to_string();
+            let sent = std::process::Command::new("kill").args(["-s", number, &pid]).status().unwrap();
+            assert!(sent.success(), "{number}: {sent}");
+        };
+        check_exit(&format!("trap 'exit 9' {number}; {LISTENING}"), send, 9);
     }
 }
 

@@ -14,6 +14,7 @@ mod held;
 mod helpers;
 mod line;
 mod log;
+mod namespaces;
 mod plan;
 mod readiness;
 mod refusals;
