@@ -22,7 +22,7 @@ const SIGNALS: [(&str, i64); 11] = [
     ("RTMIN+1", 35),
 ];
 /// How long a signal may take to arrive.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(3);
+const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
 /// How long after its grace a process may be there.
 const AFTER_GRACE: Duration = Duration::from_secs(3);
 /// Where ends are a script's matter.

@@ -10,8 +10,8 @@ use crate::systems::{System, Wanted};
 
 /// How long a helper may take for four starts with growing pauses.
 const FOUR_STARTS: Duration = Duration::from_secs(20);
-/// By how much the third pause must be longer than the first.
-const GROWTH: f64 = 2.0;
+/// By how much the third pause must be longer than the first; supervisord, which looks once a second, may make 2 of 3.
+const GROWTH: f64 = 1.6;
 /// How long a failed start is looked at: supervisord with its listener takes some seconds to end, and others try again each second.
 const LOOK: Duration = Duration::from_secs(5);
 /// The time after which every system takes a start for a good one, if it goes by time.
