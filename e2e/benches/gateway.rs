@@ -23,7 +23,7 @@ fn main() {
     let instances = [Nginx::serving(directory.path(), "one"), Nginx::serving(directory.path(), "two")];
     let addresses: Vec<SocketAddr> = instances.iter().map(|nginx| nginx.address).collect();
     let peer = Nginx::passing_on(directory.path(), &addresses);
-    let gateway = TestGateway::start_with_workers(1);
+    let gateway = TestGateway::start_with_threads(1);
     for (at, address) in addresses.iter().enumerate() {
         gateway.register("bench", at, *address);
     }
@@ -34,8 +34,8 @@ fn main() {
     for (connections, size) in CASES {
         let (mut theirs, mut ours) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            theirs.push(wrk(peer.address, connections, size));
-            ours.push(wrk(gateway.address, connections, size));
+            theirs.push(wrk("nginx", peer.address, connections, size));
+            ours.push(wrk("barge gateway", gateway.address, connections, size));
         }
         row(connections, size, &mut theirs, &mut ours);
     }
@@ -48,7 +48,8 @@ struct Measured {
     p99: Duration,
 }
 
-fn wrk(address: SocketAddr, connections: u32, size: usize) -> Measured {
+fn wrk(proxy: &str, address: SocketAddr, connections: u32, size: usize) -> Measured {
+    let refused = listen_overflows();
     let output = Command::new("wrk")
         .args(["--threads", "1", "--latency", "--duration", SPAN, "--connections", &connections.to_string()])
         .args(["--header", "Host: bench.test.localhost", &format!("http://{address}/{size}")])
@@ -56,12 +57,25 @@ fn wrk(address: SocketAddr, connections: u32, size: usize) -> Measured {
         .unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{told}");
-    assert!(!told.contains("Non-2xx") && !told.contains("Socket errors"), "requests failed:\n{told}");
+    let refused = listen_overflows() - refused;
+    assert!(
+        !told.contains("Non-2xx") && !told.contains("Socket errors"),
+        "requests through {proxy} failed, and the kernel refused {refused} connections to full queues of listeners:\n{told}"
+    );
     let after = |name: &str| {
         let line = told.lines().find(|line| line.trim().starts_with(name)).unwrap_or_else(|| panic!("{told}"));
         line.trim().trim_start_matches(name).trim().to_owned()
     };
     Measured { rate: after("Requests/sec:").parse().unwrap(), p99: span(&after("99%")) }
+}
+
+/// How many connections the kernel has refused because nobody accepted those before them. Each is tried again after a second, which
+/// is what a slow answer may be due to.
+fn listen_overflows() -> u64 {
+    let counts = std::fs::read_to_string("/proc/net/netstat").unwrap();
+    let mut lines = counts.lines().filter(|line| line.starts_with("TcpExt:")).map(str::split_whitespace);
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    names.zip(values).find(|(name, _)| *name == "ListenOverflows").unwrap().1.parse().unwrap()
 }
 
 /// wrk's way to write a time.

@@ -23,6 +23,6 @@ mod upstream;
 
 pub use barge_runtime::listen::AcceptError;
 pub use route::{HEADER_ENVIRONMENT, HEADER_INSTANCE, HEADER_SERVICE};
-pub use server::{Gateway, GatewayConfig};
+pub use server::{Gateway, GatewayConfig, ThreadsError};
 pub use snapshot::SnapshotError;
 pub use table::{Listed, Put, PutError, PutState, Table, Traffic};

@@ -1,8 +1,13 @@
 //! Room for connections to instances, and those among them that wait for their next request.
+//!
+//! All threads of a gateway share the room. Each keeps its own connections: one is driven by the thread that has opened it, and to wake
+//! another thread for each piece of an answer would cost more than a connection does.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -13,25 +18,32 @@ use crate::connection::Connection;
 
 /// Shorter than the idle limits of common servers, so that a connection is seldom closed while it is being used.
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
-/// So many of each instance are kept.
+/// So many of each instance are kept, by each thread.
 const MOST: usize = 1024;
 
 /// The place of one connection among those that there is room for.
 pub(crate) type Place = OwnedSemaphorePermit;
 
-/// Of each instance, the connection that was used last is used next, so that those that are too many grow old.
+/// The connections of one thread. Of each instance, the one that was used last is used next, so that those that are too many grow old.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    room: Arc<Semaphore>,
-    kept: Mutex<Kept>,
+    shared: Arc<Shared>,
+    /// Which part of what is kept is this thread's.
+    own: usize,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    idle: HashMap<SocketAddr, Vec<Idle>>,
-    /// How many wait for a place. None is kept meanwhile.
-    waiting: usize,
+/// What the threads of a gateway share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    room: Arc<Semaphore>,
+    /// A part for each thread.
+    kept: Box<[Mutex<Kept>]>,
+    /// How many wait for a place. None is kept meanwhile. It grows before any part is searched, and is read with a part locked: what is
+    /// kept without seeing it is found by the search.
+    waiting: AtomicUsize,
 }
+
+type Kept = HashMap<SocketAddr, Vec<Idle>>;
 
 #[derive(Debug)]
 struct Idle {
@@ -47,24 +59,58 @@ impl Idle {
 }
 
 /// Somebody who waits for a place, until this is dropped.
-struct Waiting<'a>(&'a Pool);
+struct Waiting<'a>(&'a Shared);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.lock().waiting -= 1;
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Pool {
-    /// One with room for so many connections, those that are used included.
-    pub(crate) fn new(connections: usize) -> Self {
+impl Shared {
+    /// Room for so many connections in all, those that are used included.
+    pub(crate) fn new(threads: NonZeroUsize, connections: usize) -> Self {
         let room = Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { room, kept: Mutex::default() }
+        let kept = (0..threads.get()).map(|_| Mutex::default()).collect();
+        Self { room, kept, waiting: AtomicUsize::new(0) }
+    }
+
+    /// Gives up the connection that has been idle for longest. As everybody who waits does so, and none is kept meanwhile, nobody waits
+    /// while one is idle.
+    fn make_room(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let parts = self.kept.iter().filter_map(|part| Some((oldest(&lock(part))?.1, part)));
+        // Meanwhile that part may have used or given up its oldest; another one will do.
+        let first = parts.min_by_key(|(since, _)| *since).map(|(_, part)| part);
+        let given_up = first.into_iter().chain(&self.kept).find_map(|part| {
+            let mut kept = lock(part);
+            let (address, _) = oldest(&kept)?;
+            Some(kept.get_mut(&address)?.remove(0))
+        });
+        drop(given_up);
+        Waiting(self)
+    }
+}
+
+/// Which connection has been idle for longest, and since when.
+fn oldest(kept: &Kept) -> Option<(SocketAddr, Instant)> {
+    let first = kept.iter().filter_map(|(address, idle)| Some((*address, idle.first()?.since)));
+    first.min_by_key(|(_, since)| *since)
+}
+
+fn lock(part: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pool {
+    /// That of the thread with the `number`.
+    pub(crate) fn of_thread(number: usize, shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), own: number % shared.kept.len() }
     }
 
     /// A place for another connection; none where there is no room until then.
     pub(crate) async fn place(&self, until: Instant) -> Option<Place> {
-        match Arc::clone(&self.room).try_acquire_owned() {
+        match Arc::clone(&self.shared.room).try_acquire_owned() {
             Ok(place) => Some(place),
             // Seldom, and so no part of what every connection carries with it.
             Err(_) => Box::pin(self.wait_for_place(until)).await,
@@ -72,27 +118,13 @@ impl Pool {
     }
 
     async fn wait_for_place(&self, until: Instant) -> Option<Place> {
-        let mut place = pin!(Arc::clone(&self.room).acquire_owned());
+        let mut place = pin!(Arc::clone(&self.shared.room).acquire_owned());
         // In the queue before any is given up, so that it is given up for somebody who waits.
         if let Poll::Ready(place) = futures_util::poll!(place.as_mut()) {
             return place.ok();
         }
-        let _waiting = self.make_room();
+        let _waiting = self.shared.make_room();
         tokio::time::timeout_at(until.into(), place).await.ok()?.ok()
-    }
-
-    /// Gives up the connection that has been idle for longest. As everybody who waits does so, and none is kept meanwhile, nobody waits
-    /// while one is idle.
-    fn make_room(&self) -> Waiting<'_> {
-        let given_up = {
-            let mut kept = self.lock();
-            kept.waiting += 1;
-            let oldest = kept.idle.values_mut().filter(|idle| !idle.is_empty());
-            let oldest = oldest.min_by_key(|idle| idle.first().map(|first| first.since));
-            oldest.map(|idle| idle.remove(0))
-        };
-        drop(given_up);
-        Waiting(self)
     }
 
     /// A connection that waits for a request.
@@ -100,7 +132,7 @@ impl Pool {
         let now = Instant::now();
         loop {
             // Bad ones are closed without holding up others.
-            let mut idle = self.lock().idle.get_mut(&address)?.pop()?;
+            let mut idle = self.kept().get_mut(&address)?.pop()?;
             if idle.is_good(now) {
                 return Some(idle.connection);
             }
@@ -112,11 +144,11 @@ impl Pool {
         if !connection.is_free() {
             return;
         }
-        let mut kept = self.lock();
-        if kept.waiting > 0 {
+        let mut kept = self.kept();
+        if self.shared.waiting.load(Ordering::Relaxed) > 0 {
             return;
         }
-        let idle = kept.idle.entry(connection.address).or_default();
+        let idle = kept.entry(connection.address).or_default();
         if idle.len() < MOST {
             idle.push(Idle { connection, since: Instant::now() });
         }
@@ -126,7 +158,7 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         let mut bad = Vec::new();
-        self.lock().idle.retain(|_, idle| {
+        self.kept().retain(|_, idle| {
             bad.extend(idle.extract_if(.., |idle| !idle.is_good(now)));
             !idle.is_empty()
         });
@@ -134,7 +166,7 @@ impl Pool {
         drop(bad);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        lock(&self.shared.kept[self.own])
     }
 }

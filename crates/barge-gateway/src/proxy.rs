@@ -1,5 +1,6 @@
 //! Passes one request on: picks an instance, asks it, tries another one where that is safe, and carries upgrades.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,22 +18,29 @@ use crate::background::Background;
 use crate::body::{self, Answer, Resumable};
 use crate::carry;
 use crate::headers::{self, Client};
-use crate::pool::Place;
+use crate::pool::{self, Place, Pool};
 use crate::route::{self, HEADER_INSTANCE, Route};
 use crate::server::GatewayConfig;
 use crate::table::{InFlight, NoInstance, Picked, Table};
 use crate::upstream::{Asked, Failure, Upstream};
 
-/// The forwarding part of a gateway.
+/// The forwarding part of a gateway, on one of its threads.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     table: Arc<Table>,
     upstream: Upstream,
     search_limit: Duration,
     stalls: Arc<Stalls>,
-    /// Room for upgraded connections: one that is carried counts as none of the listener's any more.
     room: Arc<Semaphore>,
     background: Background,
+}
+
+/// What the threads of a gateway share beside its table.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Room for upgraded connections: one that is carried counts as none of the listener's any more.
+    room: Arc<Semaphore>,
+    connections: Arc<pool::Shared>,
 }
 
 /// The client's side of an upgrade, and its place among those that are carried.
@@ -50,16 +58,26 @@ struct Tried {
     lack: Option<String>,
 }
 
+impl Shared {
+    /// For so many threads.
+    pub(crate) fn new(threads: NonZeroUsize, config: &GatewayConfig) -> Self {
+        let clients = config.max_connections;
+        // As many connections to instances as both kinds of clients may have.
+        let connections = Arc::new(pool::Shared::new(threads, clients.saturating_mul(2)));
+        Self { room: Arc::new(Semaphore::new(clients.clamp(1, Semaphore::MAX_PERMITS))), connections }
+    }
+}
+
 impl Proxy {
-    pub(crate) fn new(table: Arc<Table>, config: &GatewayConfig) -> Self {
-        let background = Background::default();
+    /// That of the thread with the `number`.
+    pub(crate) fn of_thread(number: usize, table: &Arc<Table>, config: &GatewayConfig, shared: &Shared) -> Self {
+        let (background, pool) = (Background::default(), Pool::of_thread(number, &shared.connections));
         Self {
-            table,
-            // As many as both kinds of clients may have.
-            upstream: Upstream::new(config.max_connections.saturating_mul(2), config.answer_limit, background.clone()),
+            table: Arc::clone(table),
+            upstream: Upstream::new(pool, config.answer_limit, background.clone()),
             search_limit: config.search_limit,
             stalls: Arc::new(Stalls::new(config.stall_limit)),
-            room: Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
+            room: Arc::clone(&shared.room),
             background,
         }
     }

@@ -1,6 +1,8 @@
 //! Serves clients until it is told to stop; what is in flight then gets time to end.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use barge_runtime::listen::{self, AcceptError, Limits};
@@ -12,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection;
 use crate::headers::Client;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Shared};
 use crate::table::Table;
 
 /// What can be set.
@@ -60,45 +62,130 @@ pub struct Gateway {
     config: GatewayConfig,
 }
 
+/// Why a gateway of several threads serves nobody any more.
+#[derive(Debug, thiserror::Error)]
+pub enum ThreadsError {
+    /// One of its threads could not be started.
+    #[error("start a thread that serves")]
+    Start(#[source] std::io::Error),
+    /// The listener broke for good.
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
+    /// A defect of ours.
+    #[error("a thread that serves panicked")]
+    Panicked,
+}
+
 impl Gateway {
     /// Joins the two.
     pub fn new(table: Arc<Table>, config: GatewayConfig) -> Self {
         Self { table, config }
     }
 
-    /// Serves until `shutdown`, then lets requests in flight end.
+    /// Serves on as many `threads`, each with a runtime of its own, until `shutdown`, then lets requests in flight end. A client's
+    /// connection stays on the thread that has accepted it, with all that is done for it: no thread waits for another one, or wakes it,
+    /// and who was ready first is served first. Threads that steal work from each other answer a tenth to a third fewer requests, and
+    /// with a thousand clients some wait far longer than others. Returns when all of them have ended.
+    ///
+    /// # Errors
+    /// They could not be started, or one of them broke, with which all end.
+    pub fn serve_on_threads(
+        self,
+        threads: NonZeroUsize,
+        listener: std::net::TcpListener,
+        shutdown: &CancellationToken,
+    ) -> Result<(), ThreadsError> {
+        let stop = shutdown.child_token();
+        let (shared, limits) = (Shared::new(threads, &self.config), self.limits());
+        std::thread::scope(|scope| {
+            let start = |number: usize| {
+                let (proxy, config, limits, stop) = (self.proxy(number, &shared), &self.config, &limits, stop.clone());
+                let listener = listener.try_clone()?;
+                let thread = std::thread::Builder::new().name(format!("gateway-{number}"));
+                thread.spawn_scoped(scope, move || serve_thread(proxy, config, limits, listener, stop))
+            };
+            let running: Vec<_> = (0..threads.get()).map(start).collect();
+            // It is closed as soon as the threads have closed theirs: nobody waits in its queue for the end of others.
+            drop(listener);
+            if running.iter().any(Result::is_err) {
+                stop.cancel();
+            }
+            let end = |thread: std::io::Result<ScopedJoinHandle<'_, _>>| {
+                thread.map_err(ThreadsError::Start)?.join().unwrap_or(Err(ThreadsError::Panicked))
+            };
+            // All are waited for, whichever has failed.
+            running.into_iter().map(end).fold(Ok(()), Result::and)
+        })
+    }
+
+    /// Serves on the caller's runtime until `shutdown`, then lets requests in flight end.
     ///
     /// # Errors
     /// The listener broke for good.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), AcceptError> {
-        look_after_clients(&listener, self.config.stall_limit);
-        let proxy = Proxy::new(self.table, &self.config);
-        let limits = Limits { header: self.config.header_limit, connections: self.config.max_connections };
-        let service = |peer| {
-            let (proxy, client) = (proxy.clone(), Client::at(peer));
-            service_fn(move |request| {
-                let (proxy, client) = (proxy.clone(), client.clone());
-                async move { Ok::<_, std::convert::Infallible>(proxy.handle(request, client).await) }
-            })
+        let (shared, limits) = (Shared::new(NonZeroUsize::MIN, &self.config), self.limits());
+        serve_one(self.proxy(0, &shared), &self.config, &limits, listener, shutdown).await
+    }
+
+    fn proxy(&self, thread: usize, shared: &Shared) -> Proxy {
+        Proxy::of_thread(thread, &self.table, &self.config, shared)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::new(self.config.header_limit, self.config.max_connections)
+    }
+}
+
+/// Serves on this thread.
+fn serve_thread(
+    proxy: Proxy,
+    config: &GatewayConfig,
+    limits: &Limits,
+    listener: std::net::TcpListener,
+    stop: CancellationToken,
+) -> Result<(), ThreadsError> {
+    // Whatever ends one of them, ends all.
+    let _ends = stop.clone().drop_guard();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ThreadsError::Start)?;
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener).map_err(ThreadsError::Start)?;
+        Ok(serve_one(proxy, config, limits, listener, stop).await?)
+    })
+}
+
+/// Serves on the runtime of one thread.
+async fn serve_one(
+    proxy: Proxy,
+    config: &GatewayConfig,
+    limits: &Limits,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), AcceptError> {
+    look_after_clients(&listener, config.stall_limit);
+    let service = |peer| {
+        let (proxy, client) = (proxy.clone(), Client::at(peer));
+        service_fn(move |request| {
+            let (proxy, client) = (proxy.clone(), client.clone());
+            async move { Ok::<_, std::convert::Infallible>(proxy.handle(request, client).await) }
+        })
+    };
+    let every = (config.stall_limit / 16).clamp(Duration::from_millis(10), Duration::from_secs(1));
+    let serving = async {
+        let mut connections = listen::serve(listener, limits, &shutdown, service).await?;
+        let drained = async {
+            while connections.join_next().await.is_some() {}
+            proxy.background().end().await;
         };
-        let every = (self.config.stall_limit / 16).clamp(Duration::from_millis(10), Duration::from_secs(1));
-        let serving = async {
-            let mut connections = listen::serve(listener, &limits, &shutdown, service).await?;
-            let drained = async {
-                while connections.join_next().await.is_some() {}
-                proxy.background().end().await;
-            };
-            if tokio::time::timeout(self.config.drain_limit, drained).await.is_err() {
-                tracing::warn!(limit = ?self.config.drain_limit, "requests were still in flight at the limit; they are cut off");
-                connections.shutdown().await;
-                proxy.background().cut().await;
-            }
-            Ok(())
-        };
-        tokio::select! {
-            served = serving => served,
-            () = proxy.look_after(every) => Ok(()),
+        if tokio::time::timeout(config.drain_limit, drained).await.is_err() {
+            tracing::warn!(limit = ?config.drain_limit, "requests were still in flight at the limit; they are cut off");
+            connections.shutdown().await;
+            proxy.background().cut().await;
         }
+        Ok(())
+    };
+    tokio::select! {
+        served = serving => served,
+        () = proxy.look_after(every) => Ok(()),
     }
 }
 

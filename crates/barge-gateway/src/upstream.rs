@@ -66,9 +66,9 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// One with room for so many `connections`.
-    pub(crate) fn new(connections: usize, answer_limit: Duration, background: Background) -> Self {
-        Self { pool: Arc::new(Pool::new(connections)), background, answer_limit }
+    /// Over the connections of `pool`.
+    pub(crate) fn new(pool: Pool, answer_limit: Duration, background: Background) -> Self {
+        Self { pool: Arc::new(pool), background, answer_limit }
     }
 
     /// Sends the request to `picked`.

@@ -27,9 +27,16 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub struct Limits {
     /// How long a client may take to send the head of a request; also how long an idle connection is kept. One of HTTP/2 may be kept up to
     /// twice as long.
-    pub header: Duration,
-    /// How many connections may be open. Who comes later waits in the listener's queue.
-    pub connections: usize,
+    header: Duration,
+    /// For how many connections there is room. Who comes later waits in the listener's queue.
+    room: Arc<Semaphore>,
+}
+
+impl Limits {
+    /// Room for so many connections. Whoever serves with a clone takes from the same room.
+    pub fn new(header: Duration, connections: usize) -> Self {
+        Self { header, room: Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS))) }
+    }
 }
 
 /// Why nobody is served any more.
@@ -52,13 +59,12 @@ where
     S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send> + Send + Sync + 'static,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    let room = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     loop {
         // Finished connections are collected as they end, so the set stays as small as the number of open ones.
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(&listener, &limits.room) => accepted,
             () = shutdown.cancelled() => return Ok(connections),
         };
         let (stream, peer, permit) = match accepted {

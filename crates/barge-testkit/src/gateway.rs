@@ -16,7 +16,7 @@ use crate::program::Program;
 pub struct TestGateway {
     directory: TempDir,
     program: Program,
-    workers: Option<usize>,
+    threads: Option<usize>,
     /// Where services answer.
     pub address: SocketAddr,
     /// Where instances are registered.
@@ -31,14 +31,14 @@ impl TestGateway {
     }
 
     /// Starts one with so many threads for requests, to be compared with others.
-    pub fn start_with_workers(workers: usize) -> Self {
-        Self::start_with(Some(workers))
+    pub fn start_with_threads(threads: usize) -> Self {
+        Self::start_with(Some(threads))
     }
 
-    fn start_with(workers: Option<usize>) -> Self {
+    fn start_with(threads: Option<usize>) -> Self {
         let directory = tempfile::Builder::new().prefix("barge-test-").tempdir().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut gateway = Self { directory, program: Program::default(), workers, address: nowhere, api: nowhere };
+        let mut gateway = Self { directory, program: Program::default(), threads, address: nowhere, api: nowhere };
         gateway.up();
         gateway
     }
@@ -80,8 +80,8 @@ impl TestGateway {
     pub fn up(&mut self) {
         let mut command = Command::new(barge_binary());
         command.args(["gateway", "--any-port", "--json", "--data"]).arg(self.data());
-        if let Some(workers) = self.workers {
-            command.env("TOKIO_WORKER_THREADS", workers.to_string());
+        if let Some(threads) = self.threads {
+            command.args(["--threads", &threads.to_string()]);
         }
         let told = self.program.start(command);
         self.address = told["gateway"].as_str().unwrap().parse().unwrap();

@@ -1,11 +1,12 @@
 //! `barge gateway`: the gateway in a process of its own, which serves on whatever becomes of the platform.
 
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 
 use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
 use crate::places;
-use crate::platform::{DataDirectory, LoneGateway, Ports};
+use crate::platform::{DataDirectory, LoneGateway, Ports, usual_threads};
 use crate::terminal::Terminal;
 
 const EXAMPLES: &str = "\
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Any free port for both
     #[arg(long, conflicts_with_all = ["port", "api_port"])]
     any_port: bool,
+    /// How many threads serve [default: one for each processor]
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<NonZeroU8>,
 }
 
 /// Runs the command.
@@ -48,7 +52,8 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         true => Ports::default(),
         false => Ports { api: args.api_port, registry: 0, gateway: args.port },
     };
-    let mut gateway = LoneGateway::start(directory, ports).await?;
+    let threads = args.threads.map_or_else(usual_threads, Into::into);
+    let mut gateway = LoneGateway::start(directory, ports, threads).await?;
     let document = serde_json::json!({
         "gateway": gateway.serves.to_string(),
         "registrations": gateway.api.to_string(),

@@ -3,6 +3,7 @@
 //! Its directory is how platforms on this machine find it: the token and the ports are there, also while the gateway is down.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,7 +30,11 @@ pub(crate) struct LoneGateway {
 
 impl LoneGateway {
     /// Serves what the snapshot in `directory` says, and takes registrations.
-    pub(crate) async fn start(directory: DataDirectory, ports: Ports) -> Result<Self, PlatformError> {
+    pub(crate) async fn start(
+        directory: DataDirectory,
+        ports: Ports,
+        threads: NonZeroUsize,
+    ) -> Result<Self, PlatformError> {
         let last = directory.ports();
         let (serving, serves) = listen("gateway", "--port", ports.gateway, last.gateway).await?;
         let (taking, api) = listen("registrations", "--api-port", ports.api, last.api).await?;
@@ -47,7 +52,8 @@ impl LoneGateway {
         let mut tasks = Tasks::default();
         let routes = barge_gateway::api::router(Arc::clone(&table), &token);
         tasks.spawn("registration API", serve(taking, routes, files.api_connections, tasks.shutdown_token()));
-        tasks.spawn("gateway", serve_gateway_apart(serving, table, files.gateway_connections, tasks.shutdown_token()));
+        let shutdown = tasks.shutdown_token();
+        tasks.spawn("gateway", serve_gateway(serving, table, files.gateway_connections, threads, shutdown));
         Ok(Self { _directory: directory, api, serves, tasks })
     }
 
@@ -116,35 +122,27 @@ pub(super) fn entrance(door: Door, directory: &DataDirectory, api: SocketAddr) -
     }
 }
 
-async fn serve_gateway(listener: TcpListener, table: Arc<Table>, max_connections: usize, shutdown: CancellationToken) {
-    let config = GatewayConfig { max_connections, ..GatewayConfig::default() };
-    if let Err(error) = Gateway::new(table, config).serve(listener, shutdown).await {
-        tracing::error!(error = &error as &dyn std::error::Error, "the gateway broke");
-    }
+/// One thread for each processor that this process may use.
+pub(crate) fn usual_threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Serves requests on threads of their own: while the rest of this process waits for a disk, requests go on.
-pub(super) async fn serve_gateway_apart(
+pub(super) async fn serve_gateway(
     listener: TcpListener,
     table: Arc<Table>,
     max_connections: usize,
+    threads: NonZeroUsize,
     shutdown: CancellationToken,
 ) {
-    let apart = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
-        let listener = listener.into_std()?;
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        // What does not find room in a thread's own queue has waited longest. By default it goes on waiting while that queue is refilled,
-        // and with a thousand clients some are answered four times as late as others.
-        let runtime = runtime.thread_name("gateway").enable_all().global_queue_interval(1).build()?;
-        runtime.block_on(async {
-            let listener = TcpListener::from_std(listener)?;
-            serve_gateway(listener, table, max_connections, shutdown).await;
-            Ok(())
-        })
-    });
-    match apart.await {
+    let gateway = Gateway::new(table, GatewayConfig { max_connections, ..GatewayConfig::default() });
+    let listener = match listener.into_std() {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the gateway's listener cannot be handed to its threads"),
+    };
+    match tokio::task::spawn_blocking(move || gateway.serve_on_threads(threads, listener, &shutdown)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "the gateway cannot have threads of its own"),
+        Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the gateway broke"),
         Err(error) => tracing::error!(%error, "the gateway broke"),
     }
 }

@@ -34,7 +34,7 @@ pub(crate) use directory::{DataDirectory, Ports};
 pub(crate) use down::take_down;
 pub(crate) use error::PlatformError;
 use gateway::Entrance;
-pub(crate) use gateway::LoneGateway;
+pub(crate) use gateway::{LoneGateway, usual_threads};
 use listeners::Listeners;
 
 /// How many bytes of images the embedded registry keeps at the most.
@@ -130,8 +130,8 @@ impl Platform {
         let mut routes = server.router();
         if let Some(own) = own {
             routes = routes.merge(own.routes);
-            let serving =
-                gateway::serve_gateway_apart(own.listener, own.table, files.gateway_connections, shutdown.clone());
+            let (connections, threads) = (files.gateway_connections, gateway::usual_threads());
+            let serving = gateway::serve_gateway(own.listener, own.table, connections, threads, shutdown.clone());
             front.spawn("gateway", serving);
         }
         front.spawn("API", serve(listeners.api.0, routes, files.api_connections, shutdown.clone()));
@@ -251,7 +251,7 @@ fn registry_access(tokens: Tokens) -> barge_registry::Access {
 
 /// Serves an API. A client that says nothing keeps its connection for a while, and nobody else's.
 async fn serve(listener: TcpListener, routes: axum::Router, connections: usize, shutdown: CancellationToken) {
-    let limits = Limits { header: HEADER_LIMIT, connections };
+    let limits = Limits::new(HEADER_LIMIT, connections);
     let service = |_| TowerToHyperService::new(routes.clone());
     match listen::serve(listener, &limits, &shutdown, service).await {
         // Whoever stops us has set a limit.

@@ -21,4 +21,5 @@ mod smuggling_http2;
 mod snapshot;
 mod stalls;
 mod support;
+mod threads;
 mod upgrades;

@@ -27,7 +27,7 @@ async fn serving() -> (SocketAddr, Arc<AtomicUsize>, JoinHandle<Result<JoinSet<(
     let clients = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&clients);
     let serving = tokio::spawn(async move {
-        let limits = Limits { header: LIMIT, connections: 10 };
+        let limits = Limits::new(LIMIT, 10);
         let service = |_| {
             counted.fetch_add(1, Ordering::SeqCst);
             service_fn(|request: Request<Incoming>| async move {
