@@ -1,6 +1,8 @@
 //! The ports on which processes listen, found in /proc: for a project that says nothing about its own.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::unistd::Pid;
@@ -10,20 +12,23 @@ use crate::processes;
 /// A socket that listens, in the state column of proc_net_tcp(5).
 const LISTENING: &str = "0A";
 
+/// So many lines of other sockets are read. Linux puts those that listen first (tcp_get_idx in net/ipv4/tcp_ipv4.c); what else may stand
+/// in for it need not.
+const OTHERS: usize = 2000;
+
 /// Where the processes of a group, and everything below them, listen: loopback in the place of every address, lowest port first.
 pub(super) fn of_group(group: Pid) -> Vec<SocketAddr> {
     let members = processes::of_group(group);
     let sockets: BTreeSet<u64> = members.iter().flat_map(|pid| sockets_of(*pid)).collect();
-    let mut found: Vec<SocketAddr> = ["tcp", "tcp6"]
-        .iter()
+    let mut found = Vec::new();
+    for table in ["tcp", "tcp6"] {
         // The processes may be in a network of their own; the table is that of the process whose directory it is.
-        .flat_map(|table| {
-            let first = members.first().map(|pid| format!("/proc/{pid}/net/{table}"));
-            first.and_then(|path| std::fs::read_to_string(path).ok()).map(|text| listening(&text)).unwrap_or_default()
-        })
-        .filter(|(_, inode)| sockets.contains(inode))
-        .map(|(address, _)| address)
-        .collect();
+        let path = members.first().map(|pid| format!("/proc/{pid}/net/{table}"));
+        if let Some(file) = path.and_then(|path| File::open(path).ok()) {
+            let listening = listening(BufReader::new(file));
+            found.extend(listening.filter(|(_, inode)| sockets.contains(inode)).map(|(address, _)| address));
+        }
+    }
     found.sort_by_key(|address| (address.port(), address.is_ipv6()));
     found.dedup();
     found
@@ -36,17 +41,35 @@ fn sockets_of(pid: Pid) -> Vec<u64> {
     links.filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()).collect()
 }
 
-/// What listens, by address and inode, in a table of proc_net_tcp(5). A line that cannot be understood is none.
-fn listening(table: &str) -> Vec<(SocketAddr, u64)> {
-    let line = |line: &str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
-        if *state != LISTENING {
-            return None;
+/// What listens, by address and inode, in a table of proc_net_tcp(5). A line that cannot be understood is none. The table has a line for
+/// each connection of the machine, which may be a hundred thousand; it is neither held as a whole, nor read on where nothing listens.
+fn listening(mut table: impl BufRead) -> impl Iterator<Item = (SocketAddr, u64)> {
+    let mut line = String::new();
+    let mut others = 0;
+    std::iter::from_fn(move || {
+        while others < OTHERS {
+            line.clear();
+            // What is no text, or cannot be read, is the end.
+            if table.read_line(&mut line).unwrap_or(0) == 0 {
+                return None;
+            }
+            if let Some(found) = listening_line(&line) {
+                return Some(found);
+            }
+            others += 1;
         }
-        Some((reachable(address(local)?), inode.parse().ok()?))
-    };
-    table.lines().skip(1).filter_map(line).collect()
+        None
+    })
+}
+
+/// One line of the table; the one at its head has no state that we know.
+fn listening_line(line: &str) -> Option<(SocketAddr, u64)> {
+    let mut fields = line.split_whitespace();
+    let (local, state) = (fields.nth(1)?, fields.nth(1)?);
+    if state != LISTENING {
+        return None;
+    }
+    Some((reachable(address(local)?), fields.nth(5)?.parse().ok()?))
 }
 
 /// `0100007F:1F90`: words of four bytes in the machine's own order, then the port.
@@ -83,6 +106,14 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_table_is_not_read_to_its_end_for_nothing() {
+        let listens = "0: 00000000:0050 00000000:0000 0A 0:0 00:0 0 0 0 777 1 0\n";
+        let other = "1: 0100007F:1F90 0100007F:C350 06 0:0 00:0 0 0 0 0 1 0\n";
+        let found = |others: usize| listening(format!("{HEAD}{}{listens}", other.repeat(others)).as_bytes()).count();
+        assert_eq!((found(100), found(OTHERS)), (1, 0));
+    }
+
     const HEAD: &str =
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
 
@@ -115,7 +146,7 @@ mod tests {
             ("", None),
         ];
         for (row, expected) in rows {
-            let found = listening(&format!("{HEAD}{row}\n"));
+            let found: Vec<(SocketAddr, u64)> = listening(format!("{HEAD}{row}\n").as_bytes()).collect();
             let expected: Vec<(SocketAddr, u64)> =
                 expected.map(|text| (text.parse().unwrap(), 777)).into_iter().collect();
             assert_eq!(found, expected, "{row}");

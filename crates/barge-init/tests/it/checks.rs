@@ -145,3 +145,73 @@ fn who_asks_and_says_nothing_keeps_nobody_else_from_asking() {
     assert_eq!(ask(address, "/ready").unwrap().0, 200);
     drop(silent);
 }
+
+/// What a process has, as far as checks could leave something of it behind.
+#[derive(Debug)]
+struct Held {
+    memory_kib: u64,
+    files: usize,
+    threads: usize,
+    children: usize,
+}
+
+impl Held {
+    fn by(pid: i32) -> Self {
+        let count = |what: &str| std::fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        let memory_kib = memory.trim().trim_end_matches(" kB").parse().unwrap();
+        Self { memory_kib, files: count("fd"), threads: count("task"), children: children(pid).len() }
+    }
+}
+
+/// Waits for so many good checks, as long as there are more and more of them.
+fn wait_for_checks(init: &Init, wanted: u32) {
+    let mut so_far = 0;
+    while so_far < wanted {
+        let status = init.wait("more checks", |status| status.probes.last().is_some_and(|probe| probe.times > so_far));
+        let last = status.probes.last().unwrap();
+        assert!(last.ok, "{last:?}");
+        so_far = last.times;
+    }
+}
+
+/// Without a pause between checks, half of `count` of them leave no more behind than the other half.
+fn checks_leave_nothing_behind(mut plan: Plan, count: u32) {
+    // For a look at more of them: a hundred thousand in CI would leave as many connections in the system for a minute.
+    let count = std::env::var("BARGE_CHECKS").map_or(count, |count| count.parse().unwrap());
+    plan.checks.interval_ms = 0;
+    let init = Init::start(&plan);
+    init.wait_phase(Phase::Ready);
+    wait_for_checks(&init, count / 2);
+    let before = Held::by(init.pid());
+    wait_for_checks(&init, count);
+    let after = eventually("as few processes, files and threads as before", || {
+        let now = Held::by(init.pid());
+        let few = now.files <= before.files && now.threads <= before.threads && now.children <= before.children;
+        few.then_some(now)
+    });
+    println!("{count} checks: {before:?} after half of them, {after:?} in the end");
+    assert!(after.memory_kib <= before.memory_kib + 128, "{before:?} has become {after:?}");
+    assert!(after.memory_kib < 1536, "{after:?}");
+}
+
+#[test]
+fn many_questions_leave_nothing_behind() {
+    let answer = |_: &str| b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine".to_vec();
+    let port = crate::support::serve(answer).port();
+    checks_leave_nothing_behind(Plan { probe: Probe::Http { path: None }, port, ..shell("sleep 1000") }, 10_000);
+}
+
+#[test]
+fn many_commands_leave_nothing_behind() {
+    checks_leave_nothing_behind(by_command("sleep 1000", "true"), 2_000);
+}
+
+#[test]
+fn many_looks_for_ports_leave_nothing_behind() {
+    let script = "exec python3 -m http.server --bind 127.0.0.1 0";
+    let mut plan = Plan { probe: Probe::Auto { path: Some("/".to_owned()) }, ..shell(script) };
+    plan.main.env.insert("PATH".to_owned(), std::env::var("PATH").unwrap());
+    checks_leave_nothing_behind(plan, 200);
+}

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use barge_init::{Ending, Phase, Plan, Probe, Status};
 use tempfile::TempDir;
@@ -70,7 +71,8 @@ struct Group(PathBuf);
 
 impl Group {
     fn with_limit(bytes: u64) -> Option<Self> {
-        let name = format!("barge-init-test-{}", std::process::id());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("barge-init-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let versions = [("", "cgroup.controllers", "memory.max"), ("memory", "cgroup.procs", "memory.limit_in_bytes")];
         for (tree, mark, limit) in versions {
             let root = PathBuf::from("/sys/fs/cgroup").join(tree);
@@ -103,6 +105,24 @@ fn the_kernels_kill_for_want_of_memory_is_told_of() {
     let status = init.wait_phase(Phase::Held);
     assert!(
         reason(&status).ends_with("the kernel killed it because it took more than its limit of 48 MiB of memory"),
+        "{status:?}"
+    );
+    init.stop(crate::support::at_once(100));
+    init.exit();
+}
+
+#[test]
+fn a_jvm_that_outgrows_its_group_is_told_of() {
+    let body = "public static void main(String[] a) { var l = new java.util.ArrayList<byte[]>(); while (true) l.add(new byte[1 << 20]); }";
+    let (Some(directory), Some(group)) = (compiled(body), Group::with_limit(256 << 20)) else { return };
+    // A heap that may become larger than the group: the JVM itself sees nothing coming.
+    let mut plan = java(&directory, "-Xmx2g -Xms1g -XX:+AlwaysPreTouch");
+    plan.groups = vec![group.0.join("cgroup.procs")];
+    let mut init = Init::start(&plan);
+    let status = init.wait_phase(Phase::Held);
+    assert!(reason(&status).contains("killed (SIGKILL)"), "{status:?}");
+    assert!(
+        reason(&status).ends_with("the kernel killed it because it took more than its limit of 256 MiB of memory"),
         "{status:?}"
     );
     init.stop(crate::support::at_once(100));
