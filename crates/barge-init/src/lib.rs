@@ -28,6 +28,7 @@ mod socket;
 pub mod status;
 mod supervise;
 mod system;
+mod voice;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -83,19 +84,21 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         [verb, directory] if *verb == "status" => return told(print_status(Path::new(directory))),
         [verb, directory] if *verb == "stop" => return told(stop(Path::new(directory))),
         [option] if *option == "--version" => {
-            println!("barge-init {}", env!("CARGO_PKG_VERSION"));
+            voice::answer(concat!("barge-init ", env!("CARGO_PKG_VERSION"), "\n"));
             return ExitCode::SUCCESS;
         }
-        [first, ..] if first.as_encoded_bytes().starts_with(b"-") && *first != "--help" && *first != "-h" => {
-            return run_line(&arguments);
+        [option] if *option == "--help" || *option == "-h" => {
+            voice::answer(&format!("{USAGE}{}", plan::OPTIONS));
+            return ExitCode::SUCCESS;
         }
+        [first, ..] if first.as_encoded_bytes().starts_with(b"-") => return run_line(&arguments),
         _ => {
-            eprint!("{USAGE}{}", plan::OPTIONS);
+            voice::say(&format!("say what to run\n{USAGE}{}", plan::OPTIONS));
             return ExitCode::from(64);
         }
     };
     done.unwrap_or_else(|error| {
-        eprintln!("barge-init: {}", chain(&error));
+        voice::say(&chain(&error));
         ExitCode::from(NOT_RUN)
     })
 }
@@ -106,11 +109,11 @@ fn run_line(arguments: &[OsString]) -> ExitCode {
     let plan = words.and_then(|words| plan::parse(&words).map_err(|error| error.to_string()));
     match plan {
         Ok(plan) => run::run_alone(plan).map(ExitCode::from).unwrap_or_else(|error| {
-            eprintln!("barge-init: {}", chain(&error));
+            voice::say(&chain(&error));
             ExitCode::from(NOT_RUN)
         }),
         Err(error) => {
-            eprintln!("barge-init: {error}\nhint: barge-init --help");
+            voice::say(&format!("{error}\nhint: barge-init --help"));
             ExitCode::from(64)
         }
     }
@@ -120,7 +123,7 @@ fn told(done: Result<(), ClientError>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("barge-init: {}", chain(&error));
+            voice::say(&chain(&error));
             ExitCode::FAILURE
         }
     }
@@ -128,7 +131,7 @@ fn told(done: Result<(), ClientError>) -> ExitCode {
 
 fn print_status(directory: &Path) -> Result<(), ClientError> {
     let status = Client::connect(directory)?.status()?;
-    println!("{}", serde_json::to_string_pretty(&status).unwrap_or_default());
+    voice::answer(&(serde_json::to_string_pretty(&status).unwrap_or_default() + "\n"));
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::events::{Event, Events, Shared};
 use crate::plan::Plan;
 use crate::status::Status;
 use crate::supervise::Supervisor;
-use crate::{client, files, ready, socket, system};
+use crate::{client, files, ready, socket, system, voice};
 
 /// Why barge-init itself cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub(crate) fn run_directory(directory: &Path, state: Option<&Path>) -> Result<u8
         (_, Ok(lock)) => (Some(state.unwrap_or(directory)), Some(lock)),
         // An image may be all that there is, and may not be written to.
         (Some(path), Err(RunError::OpenLock { source, .. })) => {
-            eprintln!("barge-init: {} cannot be used ({source}): no status and no socket there", path.display());
+            voice::say(&format!("{} cannot be used ({source}): no status and no socket there", path.display()));
             (None, None)
         }
         (_, Err(error)) => return Err(error),

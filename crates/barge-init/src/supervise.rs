@@ -23,7 +23,7 @@ use crate::reaper::Reaper;
 use crate::run::{RunError, thread};
 use crate::socket::StopRequest;
 use crate::status::{Ending, Phase, Status, now_ms};
-use crate::{child, drain, explain, files, log, probe, processes, status, system};
+use crate::{child, drain, explain, files, log, probe, processes, status, system, voice};
 
 /// How long processes that were left behind are looked for and killed.
 const LEFTOVERS_LIMIT: Duration = Duration::from_secs(1);
@@ -158,7 +158,7 @@ impl Supervisor {
             Action::BeginChecks => self.begin_checks()?,
             Action::EndChecks => self.checking = None,
             Action::Drain(request) => self.drain(request),
-            Action::Say(what) if self.plan.output.pass_on => eprintln!("barge-init: {what}"),
+            Action::Say(what) if self.plan.output.pass_on => voice::say(&what),
             Action::Say(_) | Action::Exit(_) => {}
         }
         Ok(None)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use barge_init::{Phase, files};
+use barge_init::{Phase, Plan, files};
 
 use crate::support::{Init, ready, shell};
 
@@ -53,6 +53,40 @@ fn a_log_that_cannot_be_written_stops_nobody() {
     let command = std::process::Command::new(crate::support::PROGRAM);
     let init = Init::start_in(directory.path().to_owned(), directory, &plan, command);
     assert_eq!(init.wait_phase(Phase::Held).log_tail, ["said"]);
+}
+
+/// One whose own output goes into `pipe`.
+fn start_into(pipe: std::io::PipeWriter, plan: &Plan) -> Init {
+    let directory = tempfile::TempDir::new().unwrap();
+    let mut command = std::process::Command::new(crate::support::PROGRAM);
+    command.stdout(pipe.try_clone().unwrap()).stderr(pipe);
+    Init::start_as(directory.path().to_owned(), directory, plan, command)
+}
+
+#[test]
+fn output_that_nobody_reads_any_more_stops_nobody() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut plan = shell("echo said; exit 3");
+    plan.output.pass_on = true;
+    let mut init = start_into(writer, &plan);
+    assert_eq!(init.wait_phase(Phase::Held).log_tail, ["said"]);
+    init.stop(crate::support::at_once(100));
+    assert_eq!(crate::support::eventually("its end", || init.ended()), 3);
+}
+
+#[test]
+fn output_that_nobody_takes_holds_up_whoever_writes_it_and_nobody_else() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut plan = shell("yes; sleep 1000");
+    plan.start_deadline_ms = 1500;
+    plan.output.pass_on = true;
+    let mut init = start_into(writer, &plan);
+    // It says so on the same output, where there is no room.
+    assert!(init.wait_phase(Phase::Held).reason.is_some());
+    init.stop(crate::support::at_once(100));
+    assert_eq!(crate::support::eventually("its end, though nobody reads", || init.ended()), 137);
+    drop(reader);
 }
 
 #[test]

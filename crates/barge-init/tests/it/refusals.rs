@@ -60,8 +60,29 @@ fn a_directory_can_be_used_again_when_its_barge_init_is_gone() {
 
 #[test]
 fn other_arguments_get_the_usage() {
-    for arguments in [&[][..], &["run"], &["walk", "/tmp"], &["run", "/tmp", "more", "than"], &["--help"]] {
+    for arguments in [&[][..], &["run"], &["walk", "/tmp"], &["run", "/tmp", "more", "than"]] {
         check_refused(&run(arguments), 64, "usage: barge-init [OPTIONS] -- COMMAND");
+    }
+}
+
+#[test]
+fn help_is_an_answer() {
+    for option in ["--help", "-h"] {
+        let output = run(&[option]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("usage: barge-init [OPTIONS] -- COMMAND"));
+    }
+}
+
+#[test]
+fn whoever_does_not_read_an_answer_to_its_end_does_no_harm() {
+    for arguments in [&["--help"][..], &["--version"], &["walk"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(crate::support::PROGRAM);
+        command.args(arguments).stdout(writer.try_clone().unwrap()).stderr(writer);
+        let code = command.status().unwrap().code();
+        assert!(matches!(code, Some(0 | 64)), "{arguments:?}: {code:?}");
     }
 }
 

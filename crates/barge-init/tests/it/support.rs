@@ -128,15 +128,14 @@ impl Init {
 
     /// Starts `command` with the arguments of a run in `directory`, which lies in `temporary`.
     pub(crate) fn start_in(directory: PathBuf, temporary: TempDir, plan: &Plan, mut command: Command) -> Self {
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        Self::start_as(directory, temporary, plan, command)
+    }
+
+    /// The same with the output that `command` has.
+    pub(crate) fn start_as(directory: PathBuf, temporary: TempDir, plan: &Plan, mut command: Command) -> Self {
         std::fs::write(directory.join(files::PLAN), serde_json::to_vec(plan).unwrap()).unwrap();
-        let child = command
-            .arg("run")
-            .arg(&directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let child = command.arg("run").arg(&directory).stdin(Stdio::null()).spawn().unwrap();
         Self { directory, _temporary: temporary, child, instance: plan.instance.clone() }
     }
 
@@ -187,6 +186,11 @@ impl Init {
         let mut client = Client::connect(&self.directory).unwrap();
         client.send(&Request::Stop(request)).unwrap();
         client.next_status().unwrap();
+    }
+
+    /// Whether it has ended: its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
     }
 
     /// Waits for barge-init's end: its exit code and what it wrote to standard error.
