@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use barge_model::ServiceKey;
+use barge_model::{InstanceId, ServiceKey};
 use serde::{Deserialize, Serialize};
 
-use crate::table::Listed;
+use crate::table::{Listed, Put};
 
 /// Why the snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +43,9 @@ struct Format {
     format: u32,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct Snapshot {
+    #[allow(dead_code, reason = "read by itself before the rest")]
     format: u32,
     pub(crate) revision: u64,
     pub(crate) instances: Vec<(ServiceKey, Listed)>,
@@ -80,9 +81,34 @@ pub(crate) fn read(path: &Path) -> Result<Snapshot, SnapshotError> {
     }
 }
 
+/// The same as it is written: of a thousand instances nothing is copied.
+#[derive(Serialize)]
+struct Written<'a> {
+    format: u32,
+    revision: u64,
+    instances: Vec<(&'a ServiceKey, WrittenInstance<'a>)>,
+}
+
+/// As [`Listed`].
+#[derive(Serialize)]
+struct WrittenInstance<'a> {
+    uid: &'a InstanceId,
+    #[serde(flatten)]
+    put: &'a Put,
+}
+
+/// The snapshot that is to stand at `path`.
+pub(crate) fn bytes(
+    path: &Path,
+    revision: u64,
+    instances: &[(&ServiceKey, &InstanceId, &Put)],
+) -> Result<Vec<u8>, SnapshotError> {
+    let instances = instances.iter().map(|(key, uid, put)| (*key, WrittenInstance { uid, put })).collect();
+    serde_json::to_vec(&Written { format: FORMAT, revision, instances })
+        .map_err(|error| SnapshotError::Write { path: path.to_owned(), source: error.into() })
+}
+
 /// Replaces the snapshot.
-pub(crate) fn write(path: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-    let fail = |source| SnapshotError::Write { path: path.to_owned(), source };
-    let bytes = serde_json::to_vec(snapshot).map_err(|error| fail(error.into()))?;
-    barge_runtime::files::replace(path, &bytes).map_err(fail)
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), SnapshotError> {
+    barge_runtime::files::replace(path, bytes).map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
 }

@@ -141,7 +141,9 @@ impl Picked {
 /// A service's instances, those that have ended included.
 #[derive(Debug, Default)]
 struct Service {
-    entries: BTreeMap<InstanceId, Entry>,
+    entries: BTreeMap<InstanceId, Arc<Entry>>,
+    /// Those among them that serve. Of those that have ended there may be thousands, and no request looks at them.
+    online: Vec<Arc<Entry>>,
     turn: AtomicUsize,
 }
 
@@ -201,8 +203,10 @@ impl Table {
         let mut services = Services::new();
         for (key, listed) in stored.instances {
             let uid = listed.uid.clone();
-            services.entry(key).or_default().entries.insert(uid, Entry::new(listed, Counters::new(), now_ms()));
+            let entry = Arc::new(Entry::new(listed, Counters::new(), now_ms()));
+            services.entry(key).or_default().entries.insert(uid, entry);
         }
+        services.values_mut().for_each(Service::find_online);
         Ok(Self {
             services: RwLock::new(services),
             revision: watch::Sender::new(stored.revision),
@@ -243,7 +247,10 @@ impl Table {
         self.write(revision, key, &listed, now)?;
         let entry = Entry::new(listed, counters.unwrap_or_else(Counters::new), now);
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
-        services.entry(key.clone()).or_default().entries.insert(uid.clone(), entry);
+        let service = services.entry(key.clone()).or_default();
+        service.entries.insert(uid.clone(), Arc::new(entry));
+        service.find_online();
+        // None of those that are forgotten serves.
         for service in services.values_mut() {
             service.entries.retain(|_, entry| !self.forgotten(entry, now));
         }
@@ -256,7 +263,7 @@ impl Table {
     /// All that is known of a service's instances, those that have ended included, and the revision of the list.
     pub fn list(&self, key: &ServiceKey) -> (u64, Vec<Listed>) {
         let services = self.read();
-        let list = services.get(key).map(|service| service.entries.values().map(Entry::listed).collect());
+        let list = services.get(key).map(|service| service.entries.values().map(|entry| entry.listed()).collect());
         (*self.revision.borrow(), list.unwrap_or_default())
     }
 
@@ -288,12 +295,7 @@ impl Table {
     ) -> Result<Picked, NoInstance> {
         let services = self.read();
         let service = services.get(key).ok_or(NoInstance::UnknownService)?;
-        let serves = |entry: &&Entry| {
-            entry.put.state == PutState::Online
-                && entry.put.weight > 0
-                && !tried.contains(&entry.uid)
-                && only.is_none_or(|only| *only == entry.uid)
-        };
+        let serves = |entry: &Entry| !tried.contains(&entry.uid) && only.is_none_or(|only| *only == entry.uid);
         service
             .by_turns(|entry| serves(entry) && !entry.counters.lately_refused())
             .or_else(|| service.by_turns(serves))
@@ -307,13 +309,17 @@ impl Table {
     /// Writes the snapshot as it will be with `changed` in it.
     fn write(&self, revision: u64, key: &ServiceKey, changed: &Listed, now: u64) -> Result<(), PutError> {
         let Some(path) = &self.snapshot else { return Ok(()) };
-        let mut instances = vec![(key.clone(), changed.clone())];
-        for (of, service) in self.read().iter() {
-            let kept = service.entries.values().filter(|entry| !self.forgotten(entry, now));
-            let others = kept.filter(|entry| (of, &entry.uid) != (key, &changed.uid));
-            instances.extend(others.map(|entry| (of.clone(), entry.listed())));
-        }
-        snapshot::write(path, &snapshot::Snapshot::new(revision, instances)).map_err(PutError::Snapshot)
+        let bytes = {
+            let services = self.read();
+            let mut instances = vec![(key, &changed.uid, &changed.put)];
+            for (of, service) in services.iter() {
+                let kept = service.entries.values().filter(|entry| !self.forgotten(entry, now));
+                let others = kept.filter(|entry| (of, &entry.uid) != (key, &changed.uid));
+                instances.extend(others.map(|entry| (of, &entry.uid, &entry.put)));
+            }
+            snapshot::bytes(path, revision, &instances).map_err(PutError::Snapshot)?
+        };
+        snapshot::write(path, &bytes).map_err(PutError::Snapshot)
     }
 
     fn forgotten(&self, entry: &Entry, now: u64) -> bool {
@@ -336,11 +342,17 @@ impl Entry {
 }
 
 impl Service {
-    fn by_turns(&self, serves: impl Fn(&&Entry) -> bool) -> Option<Picked> {
+    fn find_online(&mut self) {
+        let online = self.entries.values().filter(|entry| entry.put.state == PutState::Online && entry.put.weight > 0);
+        self.online = online.cloned().collect();
+    }
+
+    fn by_turns(&self, serves: impl Fn(&Entry) -> bool) -> Option<Picked> {
         let weight = |entry: &Entry| u64::from(entry.put.weight);
-        let total: u64 = self.entries.values().filter(&serves).map(weight).sum();
+        let online = || self.online.iter().map(AsRef::as_ref).filter(|entry: &&Entry| serves(entry));
+        let total: u64 = online().map(weight).sum();
         let mut turn = (self.turn.fetch_add(1, Ordering::Relaxed) as u64).checked_rem(total)?;
-        for entry in self.entries.values().filter(&serves) {
+        for entry in online() {
             if turn < weight(entry) {
                 // Counted under the table's lock: a terminal registration waits for it, and the zero-traffic check then sees it.
                 let in_flight = InFlight::begin(&entry.counters);
