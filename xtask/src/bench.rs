@@ -20,6 +20,8 @@ enum Bench {
     Idle,
     /// barge-init beside tini, dumb-init, s6, runit and supervisord (installs them; root only)
     Init,
+    /// Releases back to back under the load of wrk
+    Releases,
     /// The server with 500 services and 5,000 fake instances, and over 10,000 releases
     Scale,
     /// One step of the rollout machine
@@ -51,6 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 setup::peers_of_barge_init()?;
                 output(Command::new("cargo").args(["bench", "-q", "--locked", "-p", "e2e", "--bench", "init"]))?
             }
+            Bench::Releases => platform_bench("releases")?,
             Bench::Scale => platform_bench("scale")?,
             Bench::Step => {
                 output(Command::new("cargo").args(["bench", "-q", "--locked", "-p", "barge-model", "--bench", "step"]))?

@@ -84,23 +84,110 @@ fn complete_head(bytes: &[u8]) -> bool {
     bytes.windows(4).any(|window| window == b"\r\n\r\n")
 }
 
-/// Whether a body of known length has arrived; other bodies end with the connection.
+/// Whether a body has arrived whose end can be seen; other bodies end with the connection.
 fn complete_answer(bytes: &[u8]) -> bool {
-    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
-    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).and_then(|n| n.trim().parse().ok());
-    length.is_some_and(|length: usize| bytes.len() >= end + 4 + length)
+    let Some((head, body)) = split(last_answer(bytes)) else { return false };
+    match field(&head, "content-length").and_then(|length| length.parse::<usize>().ok()) {
+        _ if is_chunked(&head) => body.ends_with(b"0\r\n\r\n"),
+        Some(length) => body.len() >= length,
+        None => false,
+    }
+}
+
+/// The answer after those that only tell that one will come (RFC 9110, 15.2).
+fn last_answer(mut bytes: &[u8]) -> &[u8] {
+    while status(&String::from_utf8_lossy(bytes)).is_some_and(|status| (100..200).contains(&status) && status != 101)
+        && let Some((_, rest)) = split(bytes)
+    {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The head in lower case, and what follows it.
+fn split(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    Some((String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase(), &bytes[end + 4..]))
+}
+
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+fn is_chunked(head: &str) -> bool {
+    field(head, "transfer-encoding").is_some_and(|encoding| encoding.ends_with("chunked"))
+}
+
+/// A body in chunks (RFC 9112, 7.1), as far as it has come.
+fn joined(mut chunks: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = chunks.windows(2).position(|window| window == b"\r\n") {
+        let line = String::from_utf8_lossy(&chunks[..end]);
+        let length = line.split(';').next().and_then(|length| usize::from_str_radix(length.trim(), 16).ok());
+        let rest = &chunks[end + 2..];
+        let Some(length) = length.filter(|length| *length > 0) else { break };
+        body.extend_from_slice(&rest[..length.min(rest.len())]);
+        chunks = length.checked_add(2).and_then(|skipped| rest.get(skipped..)).unwrap_or_default();
+    }
+    body
+}
+
+fn status(text: &str) -> Option<u16> {
+    text.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()
 }
 
 fn parse(bytes: &[u8]) -> Answer {
-    let text = String::from_utf8_lossy(bytes);
-    let status = text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|code| code.parse::<u16>().ok());
-    match status {
+    let bytes = last_answer(bytes);
+    match status(&String::from_utf8_lossy(bytes)) {
         Some(status) => {
-            let body = text.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
-            Answer::Http { status, body: body.chars().take(4096).collect() }
+            let body = match split(bytes) {
+                Some((head, body)) if is_chunked(&head) => joined(body),
+                Some((_, body)) => body.to_vec(),
+                None => Vec::new(),
+            };
+            Answer::Http { status, body: String::from_utf8_lossy(&body).chars().take(4096).collect() }
         }
         None if bytes.is_empty() => Answer::Nothing,
         None => Answer::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A text, whether it is complete, and the answer that it is.
+    type Row = (&'static str, bool, Option<(u16, &'static str)>);
+
+    #[test]
+    fn an_answer_is_understood_however_it_is_framed() {
+        let rows: [Row; 9] = [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine", true, Some((200, "fine"))),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfine", false, Some((200, "fine"))),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\nfine", false, Some((200, "fine"))),
+            ("HTTP/1.0 503 No\r\n\r\nbecause", false, Some((503, "because"))),
+            (
+                "HTTP/1.1 409 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n4;x=y\r\n\":1}\r\n0\r\n\r\n",
+                true,
+                Some((409, "{\"a\":1}")),
+            ),
+            ("HTTP/1.1 409 No\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{\"a", false, Some((409, "{\"a"))),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nab\r\n",
+                false,
+                Some((200, "ab\r\n")),
+            ),
+            (
+                "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n",
+                true,
+                Some((204, "")),
+            ),
+            ("+PONG\r\n\r\n", false, None),
+        ];
+        for (text, complete, expected) in rows {
+            let expected =
+                expected.map_or(Answer::Other, |(status, body)| Answer::Http { status, body: body.to_owned() });
+            assert_eq!((complete_answer(text.as_bytes()), parse(text.as_bytes())), (complete, expected), "{text}");
+        }
     }
 }

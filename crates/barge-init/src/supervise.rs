@@ -298,10 +298,13 @@ impl Supervisor {
             self.running.remove(&name);
             let mut why = None;
             if name == MAIN {
+                // After a crash: whoever was stopped in order has been waited for already.
+                if let Some(agent) = &self.agent {
+                    agent.begin_to_leave();
+                }
                 self.end_leftovers();
                 self.read_output();
                 if let Some(agent) = &self.agent {
-                    // After a crash: whoever was stopped in order has left already.
                     agent.leave(LEAVE_LIMIT);
                 }
                 why = explain::why(ending, &self.memory, &self.shared.last_lines());

@@ -15,6 +15,9 @@ use crate::status::in_words;
 /// The longest that one call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(2);
 
+/// Whatever a registry says of its patience, it does not hear from us more often.
+const LEAST_BEAT: Duration = Duration::from_millis(100);
+
 /// What is told of the instance.
 #[derive(Debug, Clone)]
 pub(super) struct Instance {
@@ -58,6 +61,8 @@ struct Shared {
 struct State {
     words: String,
     over: bool,
+    /// Until when a leave is waited for, once there is one.
+    leave_until: Option<Instant>,
 }
 
 impl Handle {
@@ -68,13 +73,20 @@ impl Handle {
         let _ = self.orders.send(wanted);
     }
 
-    /// Ends the heartbeats, deregisters the instance for good, and tells in words how it went; waits at most for `limit`. What was not
-    /// done by then is tried further for as long as the handle lives.
+    /// Ends the heartbeats, and begins to deregister the instance for good. Returns at once.
+    pub fn begin_to_leave(&self) {
+        let _ = self.orders.send(Wanted::Leaving);
+    }
+
+    /// Ends the heartbeats, deregisters the instance for good, and tells in words how it went; waits at most for `limit` from the first
+    /// time that this is asked. What was not done by then is tried further for as long as the handle lives.
     pub fn leave(&self, limit: Duration) -> String {
         let sent = self.orders.send(Wanted::Leaving);
         let mut state = self.shared.lock();
         if sent.is_ok() {
-            let waited = self.shared.changed.wait_timeout_while(state, limit, |state| !state.over);
+            let now = Instant::now();
+            let left = state.leave_until.get_or_insert(now + limit).saturating_duration_since(now);
+            let waited = self.shared.changed.wait_timeout_while(state, left, |state| !state.over);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
         let words = &state.words;
@@ -167,7 +179,7 @@ impl<T: Fn(&str)> Agent<T> {
     fn carry_out(&mut self, call: &Call) -> (Duration, Outcome) {
         let limit = CALL_LIMIT.min(self.ttl / 3);
         let outcome = self.registry.carry_out(call, Instant::now() + limit);
-        (self.registry.ttl().unwrap_or(self.ttl) / 3, outcome)
+        ((self.registry.ttl().unwrap_or(self.ttl) / 3).max(LEAST_BEAT), outcome)
     }
 
     /// Shows how things stand, and tells of it where that is new.

@@ -17,7 +17,7 @@ mod web;
 mod zookeeper;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -220,12 +220,39 @@ impl Agent {
 
     /// The address to tell: the plan's, with what it leaves open from the instance's own.
     fn told(&self, own: Option<SocketAddr>) -> Result<SocketAddr, AgentError> {
-        let Some(text) = &self.address else { return own.ok_or(AgentError::NoAddress) };
+        let Some(template) = &self.address else { return own.map(for_others).ok_or(AgentError::NoAddress) };
         let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
         let variables = variables.filter_map(|(name, value)| Some((name, value.into_string().ok()?))).collect();
-        let text = expand(text, &variables);
-        let alone = || Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, own?.port()));
-        text.parse().ok().or_else(alone).ok_or_else(|| AgentError::Address { address: text.clone() })
+        expanded(template, &variables, own)
+    }
+}
+
+/// The address that a template becomes, with what it leaves open from the instance's own.
+fn expanded(
+    template: &str,
+    variables: &BTreeMap<String, String>,
+    own: Option<SocketAddr>,
+) -> Result<SocketAddr, AgentError> {
+    let text = expand(template, variables);
+    // An address of IPv6 from a variable has colons of its own, and seldom brackets.
+    let variable = |(host, port): (&str, &str)| {
+        let ip = host.contains('$').then(|| expand(host, variables).parse().ok())??;
+        Some(SocketAddr::new(ip, expand(port, variables).parse().ok()?))
+    };
+    if let Some(address) = template.rsplit_once(':').and_then(variable) {
+        return Ok(address);
+    }
+    let alone = || Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, own?.port()));
+    text.parse().ok().or_else(alone).ok_or_else(|| AgentError::Address { address: text.clone() })
+}
+
+/// What was found on this machine's own loopback may be found from elsewhere at the address that others reach this machine by. Other
+/// addresses of loopback are somebody's choice.
+fn for_others(own: SocketAddr) -> SocketAddr {
+    match own.ip() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), own.port()),
+        IpAddr::V6(Ipv6Addr::LOCALHOST) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), own.port()),
+        _ => own,
     }
 }
 
@@ -260,4 +287,35 @@ fn services() -> String {
 
 fn one() -> u32 {
     1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_told_as_others_can_reach_it() {
+        let variables = [("V4", "10.0.0.7"), ("V6", "fd00::1"), ("PORT", "8080"), ("EMPTY", "")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let own = Some("127.0.0.1:9000".parse().unwrap());
+        for (template, expected) in [
+            ("$V4:8080", Some("10.0.0.7:8080")),
+            ("$V4:$PORT", Some("10.0.0.7:8080")),
+            ("$V4", Some("10.0.0.7:9000")),
+            ("$V6:8080", Some("[fd00::1]:8080")),
+            ("[$V6]:8080", Some("[fd00::1]:8080")),
+            ("$V6", Some("[fd00::1]:9000")),
+            ("fd00::1:8080", Some("[fd00::1:8080]:9000")),
+            ("10.0.0.7:80", Some("10.0.0.7:80")),
+            ("$EMPTY:80", None),
+            ("$V4:port", None),
+        ] {
+            let told = expanded(template, &variables, own).ok().map(|address| address.to_string());
+            assert_eq!(told.as_deref(), expected, "{template}");
+        }
+        let for_others = |own: &str| for_others(own.parse().unwrap()).to_string();
+        assert_eq!(for_others("127.0.0.1:80"), "0.0.0.0:80");
+        assert_eq!(for_others("[::1]:80"), "[::]:80");
+        assert_eq!(for_others("127.77.1.2:80"), "127.77.1.2:80");
+    }
 }

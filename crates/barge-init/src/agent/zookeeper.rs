@@ -6,6 +6,7 @@
 
 mod wire;
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ use crate::status::now_ms;
 /// How often it is tried to be the one who has made the node.
 const PLACE_TRIES: usize = 4;
 
+/// How many former sessions are remembered.
+const FORMER: usize = 8;
+
 /// One instance in ZooKeeper.
 pub(super) struct ZooKeeper {
     servers: Vec<String>,
@@ -32,6 +36,10 @@ pub(super) struct ZooKeeper {
     /// When the registration began, in milliseconds since the Unix epoch.
     since: i64,
     session: Option<Session>,
+    /// The last sessions that we have had: a node of theirs is ours as well, until they expire.
+    former: VecDeque<i64>,
+    /// Whether this run has had its say. A node that was there before is an earlier run's, a later one somebody else's.
+    told: bool,
     connection: Option<Connection>,
     /// Whose our node is to be: our own, where the connection has told who we are.
     access: Access,
@@ -50,6 +58,8 @@ impl ZooKeeper {
             path,
             since: now_ms(),
             session: None,
+            former: VecDeque::new(),
+            told: false,
             connection: None,
             access: Access::Open,
         }
@@ -70,12 +80,13 @@ impl ZooKeeper {
         };
         match done {
             Ok(outcome) => {
+                self.told = true;
                 self.connection = Some(connection).filter(|_| call.what != What::Leave);
                 Ok(outcome)
             }
             Err(error) => {
                 if let WireError::Code(code::SESSION_EXPIRED) = error {
-                    self.session = None;
+                    self.end_session();
                 } else if let WireError::Code(code) = error
                     && code != code::SESSION_MOVED
                 {
@@ -101,8 +112,10 @@ impl ZooKeeper {
                 Ok(mut connection) => {
                     self.access = Access::Open;
                     if let Some(token) = token {
-                        let said = connection.authenticate(token.reveal(), deadline);
-                        said.map_err(|error| Trouble::Unreached(format!("{server}: {}", in_words(&error))))?;
+                        if let Err(error) = connection.authenticate(token.reveal(), deadline) {
+                            self.turn = self.turn.wrapping_add(1);
+                            return Err(Trouble::Unreached(format!("{server}: {}", in_words(&error))));
+                        }
                         self.access = Access::Own;
                     }
                     return Ok(connection);
@@ -111,6 +124,8 @@ impl ZooKeeper {
             }
             self.turn = self.turn.wrapping_add(1);
         }
+        // Another one begins the next round: the first one may have taken all the time.
+        self.turn = self.turn.wrapping_add(1);
         why.sort();
         Err(Trouble::Unreached(why.join(", ")))
     }
@@ -127,7 +142,7 @@ impl ZooKeeper {
                     return Ok(connection);
                 }
                 // It has expired, or these servers have never heard of it.
-                None if self.session.take().is_some() => {}
+                None if self.session.is_some() => self.end_session(),
                 None => return Err("it gives no session".to_owned()),
             }
         }
@@ -158,16 +173,25 @@ impl ZooKeeper {
 
     /// Nodes that stay, and that everybody may put instances below: who wants them otherwise makes them before.
     fn make_parents(&self, connection: &mut Connection, deadline: Instant) -> Result<(), WireError> {
-        let ends = self.path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0);
-        for end in ends {
+        let last = self.path.rfind('/').unwrap_or(0);
+        for (end, _) in self.path.match_indices('/').filter(|(at, _)| *at > 0) {
             let made = connection.create(&self.path[..end], &[], Access::Open, false, deadline);
+            // Who may not make it is told so also where it is there already.
+            let made = if end < last { unless(code::NO_AUTH, made) } else { made };
             unless(code::NODE_EXISTS, made)?;
         }
         Ok(())
     }
 
+    /// Removes the node, unless another instance of the same id has taken it meanwhile.
     fn remove(&self, connection: &mut Connection, deadline: Instant) -> Result<Outcome, WireError> {
-        unless(code::NO_NODE, connection.delete(&self.path, deadline))?;
+        match connection.owner(&self.path, deadline) {
+            Ok(owner) if !self.told || self.is_ours(owner) || self.former.contains(&owner) => {
+                unless(code::NO_NODE, connection.delete(&self.path, deadline))?;
+            }
+            Ok(_) | Err(WireError::Code(code::NO_NODE)) => {}
+            Err(error) => return Err(error),
+        }
         Ok(Outcome::Done)
     }
 
@@ -175,18 +199,28 @@ impl ZooKeeper {
     fn look(&self, connection: &mut Connection, deadline: Instant) -> Result<Outcome, WireError> {
         match connection.owner(&self.path, deadline) {
             Ok(owner) if self.is_ours(owner) => Ok(Outcome::Done),
-            Ok(_) | Err(WireError::Code(code::NO_NODE)) => Ok(Outcome::Forgotten),
+            Ok(owner) if self.former.contains(&owner) => Ok(Outcome::Forgotten),
+            // The one that came last has it. To take it back would begin a fight that nobody wins.
+            Ok(_) => Ok(Outcome::Failed(format!("another instance has taken the node {}", self.path))),
+            Err(WireError::Code(code::NO_NODE)) => Ok(Outcome::Forgotten),
             Err(error) => Err(error),
         }
     }
 
     /// Removes the node, then ends the session, which also ends whatever else it may have.
     fn leave(&mut self, connection: &mut Connection, deadline: Instant) -> Result<Outcome, WireError> {
-        let removed = self.remove(connection, deadline)?;
-        // The node is gone; a session without one may as well expire.
-        let _ = connection.close(deadline);
-        self.session = None;
-        Ok(removed)
+        let removed = self.remove(connection, deadline);
+        // With the session goes its node, also where we may not remove it.
+        let closed = connection.close(deadline);
+        self.end_session();
+        if closed.is_ok() { Ok(Outcome::Done) } else { removed }
+    }
+
+    fn end_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.former.truncate(FORMER - 1);
+            self.former.push_front(session.id);
+        }
     }
 
     fn is_ours(&self, owner: i64) -> bool {

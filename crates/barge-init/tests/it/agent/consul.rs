@@ -40,7 +40,7 @@ fn an_instance_is_registered_with_all_that_the_plan_says() {
     assert_eq!(asked[0].line, REGISTER);
     assert!(asked[0].head.contains("\r\nX-Consul-Token: t0ken\r\n"), "{}", asked[0].head);
     let expected = json!({
-        "ID": ID, "Name": "greeter", "Address": "127.0.0.1", "Port": 8080, "Tags": ["blue"], "Meta": {"zone": "a \"b\""},
+        "ID": ID, "Name": "greeter", "Port": 8080, "Tags": ["blue"], "Meta": {"zone": "a \"b\""},
         "Check": {
             "CheckID": format!("service:{ID}"), "Name": "readiness", "Notes": "told by barge-init",
             "TTL": "3000ms", "Status": "passing", "DeregisterCriticalServiceAfter": "60000ms",

@@ -14,6 +14,7 @@ const PASSWORD: &[u8; 16] = b"a secret of ours";
 
 /// Kinds of requests.
 const CREATE: i32 = 1;
+const DELETE: i32 = 2;
 const EXISTS: i32 = 3;
 
 /// A message from the agent, and when it came.
@@ -164,7 +165,7 @@ fn a_session_is_taken_up_on_the_next_connection() {
 }
 
 #[test]
-fn a_node_that_is_not_ours_any_more_is_replaced() {
+fn a_node_that_another_instance_has_taken_is_left_to_it() {
     let looked = AtomicBool::new(false);
     let fake = Fake::start(3000, move |message| match message.kind() {
         EXISTS if !looked.swap(true, Ordering::SeqCst) => Some(reply(message, 0, &[0; 68])),
@@ -172,10 +173,11 @@ fn a_node_that_is_not_ours_any_more_is_replaced() {
     });
     let (handle, _) = start(&agent(zookeeper(&[fake.address]), 3000));
     handle.ready(true, "");
-    eventually("made anew", || {
-        (fake.messages().iter().filter(|message| message.kind() == CREATE).count() == 2).then_some(())
-    });
+    wait_state(&handle, "another instance has taken the node");
     wait_state(&handle, "present");
+    let kinds: Vec<i32> = fake.messages().iter().map(Message::kind).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == CREATE).count(), 1, "{kinds:?}");
+    assert!(!kinds.contains(&DELETE), "{kinds:?}");
 }
 
 #[test]
