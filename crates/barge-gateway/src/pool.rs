@@ -21,6 +21,10 @@ const IDLE_LIMIT: Duration = Duration::from_secs(4);
 /// So many of each instance are kept, by each thread.
 const MOST: usize = 1024;
 
+/// After so long without use, a connection of one thread is given up where another thread opens one to the same instance: one that
+/// serves few connections at a time would let it wait. Connections that are in use from moment to moment are not.
+const SPARE: Duration = Duration::from_millis(50);
+
 /// The place of one connection among those that there is room for.
 pub(crate) type Place = OwnedSemaphorePermit;
 
@@ -125,6 +129,19 @@ impl Pool {
         }
         let _waiting = self.shared.make_room();
         tokio::time::timeout_at(until.into(), place).await.ok()?.ok()
+    }
+
+    /// Gives up one that another thread keeps of this instance and does not use, because this one opens another.
+    pub(crate) fn spare(&self, address: SocketAddr) {
+        let others = self.shared.kept.iter().enumerate().filter(|(part, _)| *part != self.own);
+        let spared = others.map(|(_, part)| part).find_map(|part| {
+            let mut kept = lock(part);
+            let idle = kept.get_mut(&address)?;
+            let unused = idle.first().is_some_and(|first| first.since.elapsed() >= SPARE);
+            unused.then(|| idle.remove(0))
+        });
+        // Here, where nobody waits for it.
+        drop(spared);
     }
 
     /// A connection that waits for a request.

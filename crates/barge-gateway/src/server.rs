@@ -149,7 +149,8 @@ fn serve_thread(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ThreadsError::Start)?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(ThreadsError::Start)?;
-        Ok(serve_one(proxy, config, limits, listener, stop).await?)
+        // A token of its own: each connection looks at it whenever it waits, and threads would wait for each other there.
+        Ok(serve_one(proxy, config, limits, listener, stop.child_token()).await?)
     })
 }
 

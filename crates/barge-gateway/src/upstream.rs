@@ -142,6 +142,7 @@ impl Upstream {
     }
 
     async fn open(&self, address: SocketAddr, until: Instant) -> Result<Connection, OpenError> {
+        self.pool.spare(address);
         let place = self.pool.place(until).await.ok_or(OpenError::Room)?;
         Connection::open(address, place).await
     }

@@ -81,6 +81,8 @@ where
             connection.await;
             drop(permit);
         });
+        // Whoever else listens here is to have its part of many that come at once.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -6,6 +6,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 const ENOUGH: u64 = 65_536;
 /// For everything but connections: databases, logs, images, programs that are started.
 const OTHERS: u64 = 256;
+/// What each thread of the gateway has for itself: its listener, and how it hears of news.
+const OF_THREAD: u64 = 6;
 
 /// What may be open.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +30,9 @@ pub(super) fn raise() -> OpenFiles {
         Ok(()) => wanted,
         Err(_) => soft,
     };
-    let room = limit.saturating_sub(OTHERS.min(limit / 2));
+    let threads = u64::try_from(super::usual_threads().get()).unwrap_or(u64::MAX);
+    let others = OTHERS.saturating_add(threads.saturating_mul(OF_THREAD));
+    let room = limit.saturating_sub(others.min(limit / 2));
     let share = |parts: u64| usize::try_from(room / parts).unwrap_or(usize::MAX);
     OpenFiles { before: Some(soft), gateway_connections: share(6).min(10_000), api_connections: share(8).min(8_000) }
 }

@@ -110,6 +110,37 @@ async fn a_thread_gives_up_its_idle_connections_for_another_one() {
     rig.stop().await;
 }
 
+/// An instance that serves one connection at a time; each of its connections is kept open by whichever thread has used it.
+#[tokio::test]
+async fn an_instance_with_one_connection_serves_the_clients_of_all_threads() {
+    let rig = Rig::start(GatewayConfig::default());
+    let one = Arc::new(tokio::sync::Semaphore::new(1));
+    let instance = Instance::raw(move |mut stream, _| {
+        let one = Arc::clone(&one);
+        async move {
+            let _one = one.acquire().await;
+            while crate::support::read_head(&mut stream).await.is_some() {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+                if tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    rig.online(1, instance.address);
+    let begin = std::time::Instant::now();
+    for _ in 0..24 {
+        let answer = answered(ask(rig.address, request(Method::GET, "/", "")).await).await;
+        assert_eq!(answer.text, "hello");
+        // Longer than a connection has to be unused to be given up for another thread.
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    // One idle connection that was waited for would have taken four seconds by itself.
+    assert!(begin.elapsed() < Duration::from_millis(24 * 60 + 3500), "{:?}", begin.elapsed());
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn no_more_clients_are_taken_by_all_threads_than_there_is_room_for() {
     let rig = Rig::start(GatewayConfig { max_connections: 5, ..GatewayConfig::default() });
