@@ -117,7 +117,7 @@ fn a_check_that_is_no_address_is_said_and_not_waited_for() {
 
 #[test]
 fn a_stop_can_be_asked_for_on_the_command_line_and_is_waited_for() {
-    let mut plan = ready(shell("trap 'sleep 0.2; exit 0' TERM; while :; do sleep 0.02; done"));
+    let mut plan = ready(shell("trap 'sleep 0.2; exit 0' TERM; sleep 1000 & wait"));
     plan.stop.quiet_ms = 10;
     let mut init = Init::start(&plan);
     init.wait_phase(Phase::Ready);

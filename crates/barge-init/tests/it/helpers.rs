@@ -84,8 +84,8 @@ fn a_helper_after_main_waits_until_main_is_ready() {
 
 #[test]
 fn helpers_end_last_and_whoever_does_not_is_killed() {
-    let mut plan = ready(shell("trap 'echo main ends; exit 0' TERM; while :; do sleep 0.05; done"));
-    plan.helpers.insert("good".to_owned(), helper("trap 'echo good ends; exit 0' TERM; while :; do sleep 0.05; done"));
+    let mut plan = ready(shell("trap 'echo main ends; exit 0' TERM; sleep 1000 & wait"));
+    plan.helpers.insert("good".to_owned(), helper("trap 'echo good ends; exit 0' TERM; sleep 1000 & wait"));
     plan.helpers.insert("stubborn".to_owned(), helper("trap '' TERM; while :; do sleep 0.05; done"));
     let mut init = Init::start(&plan);
     let status = init.wait("helpers", |status| status.phase == Phase::Ready && status.helpers.len() == 2);

@@ -155,8 +155,7 @@ fn as_pid_1_it_holds_a_start_that_has_failed_and_no_later_crash() {
     send(&failed, "TERM");
     assert_eq!(failed.exit().0, 3);
 
-    let Some(mut crashed) =
-        start(&ready(plan(&["/bin/sh", "-c", "trap 'exit 4' USR1; echo set; while :; do sleep 0.01; done"])))
+    let Some(mut crashed) = start(&ready(plan(&["/bin/sh", "-c", "trap 'exit 4' USR1; echo set; sleep 1000 & wait"])))
     else {
         return;
     };
