@@ -43,16 +43,16 @@ struct Format {
     format: u32,
 }
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct Snapshot {
-    #[allow(dead_code, reason = "read by itself before the rest")]
+/// What the file holds: read as instances of their own, and written from those of the table, of which nothing is copied.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Snapshot<I = (ServiceKey, Listed)> {
     format: u32,
     pub(crate) revision: u64,
-    pub(crate) instances: Vec<(ServiceKey, Listed)>,
+    pub(crate) instances: Vec<I>,
 }
 
-impl Snapshot {
-    pub(crate) fn new(revision: u64, instances: Vec<(ServiceKey, Listed)>) -> Self {
+impl<I> Snapshot<I> {
+    fn new(revision: u64, instances: Vec<I>) -> Self {
         Self { format: FORMAT, revision, instances }
     }
 }
@@ -81,14 +81,6 @@ pub(crate) fn read(path: &Path) -> Result<Snapshot, SnapshotError> {
     }
 }
 
-/// The same as it is written: of a thousand instances nothing is copied.
-#[derive(Serialize)]
-struct Written<'a> {
-    format: u32,
-    revision: u64,
-    instances: Vec<(&'a ServiceKey, WrittenInstance<'a>)>,
-}
-
 /// As [`Listed`].
 #[derive(Serialize)]
 struct WrittenInstance<'a> {
@@ -104,7 +96,7 @@ pub(crate) fn bytes(
     instances: &[(&ServiceKey, &InstanceId, &Put)],
 ) -> Result<Vec<u8>, SnapshotError> {
     let instances = instances.iter().map(|(key, uid, put)| (*key, WrittenInstance { uid, put })).collect();
-    serde_json::to_vec(&Written { format: FORMAT, revision, instances })
+    serde_json::to_vec(&Snapshot::new(revision, instances))
         .map_err(|error| SnapshotError::Write { path: path.to_owned(), source: error.into() })
 }
 

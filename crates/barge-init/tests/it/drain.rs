@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use barge_init::{Phase, StopRequest, TrafficCheck};
+use barge_init::{Phase, Plan, StopRequest, TrafficCheck};
 
 use crate::support::{Init, PROGRAM, ready, serve, shell, timeline};
 
@@ -81,6 +81,15 @@ fn without_a_check_a_fixed_time_passes() {
     assert!(stop(None, 100).contains("drained: no zero-traffic check: waited 100 ms"));
 }
 
+/// Starts what the plan says, and sends SIGTERM once it is ready: the exit code, and the steps.
+fn stopped_by_term(plan: &Plan) -> (i32, String) {
+    let mut init = Init::start(plan);
+    init.wait_phase(Phase::Ready);
+    init.signal(nix::sys::signal::Signal::SIGTERM);
+    let (code, _) = init.exit();
+    (code, timeline(&init.file().unwrap()))
+}
+
 #[test]
 fn a_project_may_tell_itself_whether_it_is_in_use() {
     for (busy, quiet) in [("2", "0"), (r#"{"in_flight": 2}"#, r#"{"in_flight": 0}"#)] {
@@ -93,11 +102,8 @@ fn a_project_may_tell_itself_whether_it_is_in_use() {
         plan.stop.quiet_ms = 60;
         plan.stop.limit_ms = 60_000;
         plan.stop.check = Some(format!("http://{address}/in-flight"));
-        let mut init = Init::start(&plan);
-        init.wait_phase(Phase::Ready);
-        init.signal(nix::sys::signal::Signal::SIGTERM);
-        assert_eq!(init.exit().0, 0);
-        let steps = timeline(&init.file().unwrap());
+        let (code, steps) = stopped_by_term(&plan);
+        assert_eq!(code, 0);
         assert!(steps.contains("drained: no request for 60 ms"), "{steps}");
     }
 }
@@ -107,11 +113,7 @@ fn a_check_that_is_no_address_is_said_and_not_waited_for() {
     let mut plan = ready(shell("sleep 1000"));
     plan.stop.limit_ms = 60_000;
     plan.stop.check = Some("https://example.org/in-flight".to_owned());
-    let mut init = Init::start(&plan);
-    init.wait_phase(Phase::Ready);
-    init.signal(nix::sys::signal::Signal::SIGTERM);
-    init.exit();
-    let steps = timeline(&init.file().unwrap());
+    let (_, steps) = stopped_by_term(&plan);
     assert!(steps.contains("is no http URL of an address"), "{steps}");
 }
 
