@@ -8,18 +8,15 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use barge_load::LoadPlan;
-use barge_testkit::{TestPlatform, greeter_binary};
+use barge_testkit::TestPlatform;
 
 /// How often each is measured.
 const ROUNDS: usize = 21;
 
 fn main() {
     let platform = TestPlatform::start();
-    let project = platform.project("greeter");
+    let project = platform.greeter_project("greeter", "name: greeter\nkind: web\n");
     let dist = project.join("dist");
-    std::fs::create_dir_all(&dist).unwrap();
-    std::fs::write(project.join("barge.yaml"), "name: greeter\nkind: web\n").unwrap();
-    std::fs::copy(greeter_binary(), dist.join("greeter")).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let plan = LoadPlan::new(platform.gateway, "greeter.local.localhost");
     write_version(&dist, 0);

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use barge_testkit::{TestPlatform, greeter_binary};
+use barge_testkit::TestPlatform;
 
 /// How many services.
 const SERVICES: usize = 50;
@@ -60,14 +60,10 @@ fn main() {
 
 fn deploy(platform: &TestPlatform, number: usize) {
     let name = format!("greeter-{number}");
-    let project = platform.project(&name);
-    let dist = project.join("dist");
-    std::fs::create_dir_all(&dist).unwrap();
     // No gate: nobody has to look at these.
     let manifest = format!("name: {name}\nkind: web\nreplicas: {REPLICAS}\nrollout: {{gate: {{}}}}\n");
-    std::fs::write(project.join("barge.yaml"), manifest).unwrap();
-    std::fs::copy(greeter_binary(), dist.join("greeter")).unwrap();
-    std::fs::write(dist.join("greeter.conf"), "version=1\ngreeting=Hello\n").unwrap();
+    let project = platform.greeter_project(&name, &manifest);
+    std::fs::write(project.join("dist/greeter.conf"), "version=1\ngreeting=Hello\n").unwrap();
     platform.barge(&project, &["deploy", "--wait", "complete"]);
 }
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use barge_testkit::{TestPlatform, greeter_binary};
+use barge_testkit::TestPlatform;
 
 /// How long each load goes on.
 const SPAN: &str = "30s";
@@ -15,11 +15,7 @@ const LOADS: [u32; 2] = [64, 1000];
 
 fn main() {
     let platform = TestPlatform::start();
-    let project = platform.project("greeter");
-    let dist = project.join("dist");
-    std::fs::create_dir_all(&dist).unwrap();
-    std::fs::write(project.join("barge.yaml"), "name: greeter\nkind: web\nreplicas: 4\n").unwrap();
-    std::fs::copy(greeter_binary(), dist.join("greeter")).unwrap();
+    let project = platform.greeter_project("greeter", "name: greeter\nkind: web\nreplicas: 4\n");
     let mut version = 0;
     release(&platform, &project, &mut version);
     println!("| connections, for {SPAN} | releases of 4 instances | requests | failed | p99 |");

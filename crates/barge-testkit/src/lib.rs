@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 pub use engine::FakeEngine;
 pub use gateway::TestGateway;
-pub use platform::{Surroundings, TestPlatform, barge_binary, greeter_binary, instance_processes, signal};
+pub use platform::{Surroundings, TestPlatform, barge_binary, greeter_binary, instance_processes, put_greeter, signal};
 
 /// Set to `1` where every tool must be there, as in CI: a test that lacks one fails then instead of being skipped.
 pub const STRICT: &str = "BARGE_TEST_STRICT";

@@ -1,6 +1,8 @@
 //! A whole platform as its users have it: the real `barge` binary, started with `barge up` in a directory of its own.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -129,6 +131,13 @@ impl TestPlatform {
         path
     }
 
+    /// A new project of greeter, as a build would leave it but for its version (`dist/greeter.conf`), with this `barge.yaml`.
+    pub fn greeter_project(&self, name: &str, manifest: &str) -> PathBuf {
+        let project = self.project(name);
+        put_greeter(&project, manifest);
+        project
+    }
+
     /// The platform's process id.
     pub fn pid(&self) -> u32 {
         self.program.pid()
@@ -239,4 +248,14 @@ fn told(output: &Output) -> String {
 pub fn signal(name: &str, pid: u32) {
     // `kill` says by itself what is wrong; a process that is gone already is what was wanted.
     let _ = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).stderr(Stdio::null()).status();
+}
+
+/// Makes a directory a project of greeter.
+#[allow(clippy::unwrap_used, clippy::missing_panics_doc)] // For tests alone, where a panic is how to fail.
+pub fn put_greeter(project: &Path, manifest: &str) {
+    let dist = project.join("dist");
+    std::fs::create_dir_all(&dist).unwrap();
+    std::fs::write(project.join("barge.yaml"), manifest).unwrap();
+    std::fs::copy(greeter_binary(), dist.join("greeter")).unwrap();
+    std::fs::set_permissions(dist.join("greeter"), Permissions::from_mode(0o755)).unwrap();
 }

@@ -1,11 +1,10 @@
 //! What the stories share: projects, and a whole release under load.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use barge_load::{Counted, Load, LoadPlan};
-use barge_testkit::{TestPlatform, greeter_binary};
+use barge_testkit::{TestPlatform, put_greeter};
 
 use crate::judge::Judged;
 
@@ -19,11 +18,7 @@ pub(crate) fn greeter(platform: &TestPlatform, replicas: u32) -> PathBuf {
 
 /// The same in a directory of its own, and under a name of its own.
 pub(crate) fn greeter_in(project: PathBuf, name: &str, replicas: u32) -> PathBuf {
-    let dist = project.join("dist");
-    std::fs::create_dir_all(&dist).unwrap();
-    std::fs::write(project.join("barge.yaml"), format!("name: {name}\nkind: web\nreplicas: {replicas}\n")).unwrap();
-    std::fs::copy(greeter_binary(), dist.join("greeter")).unwrap();
-    std::fs::set_permissions(dist.join("greeter"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    put_greeter(&project, &format!("name: {name}\nkind: web\nreplicas: {replicas}\n"));
     greeter_version(&project, "good");
     project
 }
