@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::connect::Trouble;
+use super::connect::{Host, Trouble};
 use super::course::{Call, Names, Outcome, Standing, What};
 use super::handle::{Instance, Registry};
 use super::secret::Credentials;
@@ -34,7 +34,7 @@ impl Consul {
         credentials: Credentials,
         instance: Instance,
     ) -> Self {
-        let site = Site { address, credentials, header: ("X-Consul-Token", "") };
+        let site = Site { host: Host::new(address), credentials, header: ("X-Consul-Token", "") };
         Self { site, instance, deregister_after, known: false }
     }
 
@@ -45,7 +45,8 @@ impl Consul {
                 outcome => return Ok(outcome),
             }
         }
-        let said = self.site.put("/v1/agent/service/register", &self.definition(standing), deadline)?;
+        let definition = self.definition(standing);
+        let said = self.site.put("/v1/agent/service/register", &definition, deadline)?;
         if said.status != 200 {
             return Ok(Outcome::Failed(said.words));
         }
@@ -78,7 +79,7 @@ impl Consul {
     }
 
     /// Passes or fails the check.
-    fn update(&self, standing: Standing, call: &Call, deadline: Instant) -> Result<Said, Trouble> {
+    fn update(&mut self, standing: Standing, call: &Call, deadline: Instant) -> Result<Said, Trouble> {
         let (verb, note) = match standing {
             Standing::Ready => ("pass", "ready"),
             Standing::NotReady => ("fail", call.reason.as_str()),
@@ -120,7 +121,7 @@ impl Consul {
 
 impl Registry for Consul {
     fn names(&self) -> Names {
-        Names { place: format!("Consul at {}", self.site.address), ready: "passing", not_ready: "failing" }
+        Names { place: format!("Consul at {}", self.site.host.name()), ready: "passing", not_ready: "failing" }
     }
 
     fn carry_out(&mut self, call: &Call, deadline: Instant) -> Outcome {

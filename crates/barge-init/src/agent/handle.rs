@@ -32,7 +32,7 @@ pub(super) struct Instance {
 
 /// A kind of registry. A call is idempotent: it may have been made before, without anybody knowing.
 pub(super) trait Registry: Send {
-    /// How it is spoken of.
+    /// How it is spoken of from now on.
     fn names(&self) -> Names;
 
     /// Makes a call, until `deadline`.
@@ -113,10 +113,9 @@ pub(super) fn start(
 ) -> std::io::Result<Handle> {
     let (orders, receiver) = mpsc::channel();
     let course = Course::new(ttl / 3);
-    let names = registry.names();
     let shared = Arc::new(Shared::default());
-    shared.lock().words = course.words(&names);
-    let agent = Agent { course, registry, names, ttl, begin: Instant::now(), shared: Arc::clone(&shared), tell };
+    shared.lock().words = course.words(&registry.names());
+    let agent = Agent { course, registry, ttl, begin: Instant::now(), shared: Arc::clone(&shared), tell };
     let builder = std::thread::Builder::new().name("agent".to_owned()).stack_size(256 * 1024);
     builder.spawn(move || agent.run(&receiver))?;
     Ok(Handle { orders, shared })
@@ -125,7 +124,6 @@ pub(super) fn start(
 struct Agent<T> {
     course: Course,
     registry: Box<dyn Registry>,
-    names: Names,
     /// As the plan says.
     ttl: Duration,
     begin: Instant,
@@ -184,7 +182,7 @@ impl<T: Fn(&str)> Agent<T> {
 
     /// Shows how things stand, and tells of it where that is new.
     fn publish(&self, before: Stage) {
-        let words = self.course.words(&self.names);
+        let words = self.course.words(&self.registry.names());
         let mut state = self.shared.lock();
         state.over = self.course.is_over();
         state.words.clone_from(&words);

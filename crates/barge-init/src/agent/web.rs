@@ -5,7 +5,7 @@
 use std::net::TcpStream;
 use std::time::Instant;
 
-use super::connect::{self, Trouble};
+use super::connect::{self, Host, Trouble};
 use super::secret::{Credentials, Secret};
 use crate::http::{self, Answer};
 
@@ -15,8 +15,7 @@ const SHOWN: usize = 200;
 /// Where a registry is, and what it asks for.
 #[derive(Debug)]
 pub(super) struct Site {
-    /// As `HOST:PORT`.
-    pub(super) address: String,
+    pub(super) host: Host,
     pub(super) credentials: Credentials,
     /// The header for the token, and what stands before it.
     pub(super) header: (&'static str, &'static str),
@@ -40,14 +39,14 @@ pub(super) struct Said {
 }
 
 impl Site {
-    pub(super) fn reach(&self, deadline: Instant) -> Result<Reached<'_>, Trouble> {
+    pub(super) fn reach(&mut self, deadline: Instant) -> Result<Reached<'_>, Trouble> {
         let secret = self.credentials.read().map_err(Trouble::Unreached)?;
-        let stream = connect::connect(&self.address, deadline).map_err(Trouble::Unreached)?;
+        let stream = self.host.connect(deadline).map_err(Trouble::Unreached)?;
         Ok(Reached { site: self, secret, stream, deadline })
     }
 
     /// Connects and puts, where the body does not depend on the connection.
-    pub(super) fn put(&self, path: &str, body: &str, deadline: Instant) -> Result<Said, Trouble> {
+    pub(super) fn put(&mut self, path: &str, body: &str, deadline: Instant) -> Result<Said, Trouble> {
         self.reach(deadline)?.put(path, body)
     }
 }
@@ -57,7 +56,7 @@ impl Reached<'_> {
         let (name, before) = self.site.header;
         let value = self.secret.as_ref().map(|secret| format!("{before}{}", secret.reveal()));
         let header = value.as_deref().map(|value| (name, value));
-        match http::put(self.stream, &self.site.address, path, header, body, self.deadline) {
+        match http::put(self.stream, self.site.host.name(), path, header, body, self.deadline) {
             Ok(Answer::Http { status, body }) => {
                 let words = shown(status, &body, self.secret.as_ref());
                 Ok(Said { status, body, words })

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use self::wire::{Access, Connection, Session, WireError, code};
-use super::connect::{self, Trouble, left, told};
+use super::connect::{self, Host, Trouble, left, told};
 use super::course::{Call, Names, Outcome, Standing, What};
 use super::handle::{Instance, Registry};
 use super::secret::Credentials;
@@ -27,7 +27,7 @@ const FORMER: usize = 8;
 
 /// One instance in ZooKeeper.
 pub(super) struct ZooKeeper {
-    servers: Vec<String>,
+    servers: Vec<Host>,
     /// Which of them is asked next.
     turn: usize,
     credentials: Credentials,
@@ -51,7 +51,7 @@ impl ZooKeeper {
         // Many instances must not all be at the first server.
         let turn = usize::try_from(RandomState::new().hash_one(&path) >> 32).unwrap_or(0);
         Self {
-            servers,
+            servers: servers.into_iter().map(Host::new).collect(),
             turn,
             credentials,
             instance,
@@ -107,20 +107,21 @@ impl ZooKeeper {
         let mut why = Vec::new();
         for tried in 0..self.servers.len() {
             let share = left(deadline) / u32::try_from(self.servers.len() - tried).unwrap_or(1);
-            let server = self.servers[self.turn % self.servers.len()].clone();
-            match self.join(&server, Instant::now() + share) {
+            let server = self.turn % self.servers.len();
+            let name = |agent: &Self| agent.servers[server].name().to_owned();
+            match self.join(server, Instant::now() + share) {
                 Ok(mut connection) => {
                     self.access = Access::Open;
                     if let Some(token) = token {
                         if let Err(error) = connection.authenticate(token.reveal(), deadline) {
                             self.turn = self.turn.wrapping_add(1);
-                            return Err(Trouble::Unreached(format!("{server}: {}", in_words(&error))));
+                            return Err(Trouble::Unreached(format!("{}: {}", name(self), in_words(&error))));
                         }
                         self.access = Access::Own;
                     }
                     return Ok(connection);
                 }
-                Err(error) => why.push(format!("{server}: {error}")),
+                Err(error) => why.push(format!("{}: {error}", name(self))),
             }
             self.turn = self.turn.wrapping_add(1);
         }
@@ -131,10 +132,10 @@ impl ZooKeeper {
     }
 
     /// Takes up our session at a server, or begins a new one there.
-    fn join(&mut self, server: &str, deadline: Instant) -> Result<Connection, String> {
+    fn join(&mut self, server: usize, deadline: Instant) -> Result<Connection, String> {
         let timeout = self.instance.ttl;
         loop {
-            let stream = connect::connect(server, deadline)?;
+            let stream = self.servers[server].connect(deadline)?;
             let opened = Connection::open(stream, self.session.as_ref(), timeout, deadline);
             match opened.map_err(|error| in_words(&error))? {
                 Some((connection, session)) => {
@@ -249,7 +250,7 @@ impl ZooKeeper {
 
 impl Registry for ZooKeeper {
     fn names(&self) -> Names {
-        let place = format!("ZooKeeper at {}", self.servers.join(", "));
+        let place = format!("ZooKeeper at {}", self.servers.iter().map(Host::name).collect::<Vec<_>>().join(", "));
         Names { place, ready: "present", not_ready: "absent" }
     }
 

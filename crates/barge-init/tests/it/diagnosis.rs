@@ -145,3 +145,21 @@ fn the_termination_message_has_the_reason_and_the_last_lines() {
     let mut init = Init::start(&plan);
     assert_eq!(init.exit().0, 3, "a message that cannot be written stops nobody");
 }
+
+#[test]
+fn a_jvm_that_outgrows_its_group_is_told_of() {
+    let body = "public static void main(String[] a) { var l = new java.util.ArrayList<byte[]>(); while (true) l.add(new byte[1 << 20]); }";
+    let (Some(directory), Some(group)) = (compiled(body), Group::with_limit(256 << 20)) else { return };
+    // A heap that may become larger than the group: the JVM itself sees nothing coming.
+    let mut plan = java(&directory, "-Xmx2g -Xms1g -XX:+AlwaysPreTouch");
+    plan.groups = vec![group.0.join("cgroup.procs")];
+    let mut init = Init::start(&plan);
+    let status = init.wait_phase(Phase::Held);
+    assert!(reason(&status).contains("killed (SIGKILL)"), "{status:?}");
+    assert!(
+        reason(&status).ends_with("the kernel killed it because it took more than its limit of 256 MiB of memory"),
+        "{status:?}"
+    );
+    init.stop(crate::support::at_once(100));
+    init.exit();
+}

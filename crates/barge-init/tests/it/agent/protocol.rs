@@ -9,6 +9,9 @@ use super::fakes::Recorder;
 use super::{ID, agent, protocol, start, wait_state};
 use crate::support::eventually;
 
+/// What a registry answers to whoever has ended.
+const ENDED: &str = r#"{"generation":40,"terminal":true}"#;
+
 #[test]
 fn one_put_says_it_all() {
     let fake = Recorder::start(|_| (200, r#"{"revision":1}"#.to_owned()));
@@ -80,14 +83,46 @@ fn a_later_epoch_is_told_of() {
 
 #[test]
 fn an_instance_that_somebody_has_ended_is_told_no_more() {
-    let fake = Recorder::start(|_| (409, r#"{"generation":40,"terminal":true}"#.to_owned()));
+    let fake = Recorder::start(|asked| {
+        if asked.json()["generation"] == 1 { (200, "{}".to_owned()) } else { (409, ENDED.to_owned()) }
+    });
+    let (handle, _) = start(&agent(protocol(fake.address), 3000));
+    handle.ready(true, "");
+    wait_state(&handle, "online");
+    handle.ready(false, "503");
+    let state = wait_state(&handle, "ended by");
+    let asked = fake.asked().len();
+    handle.ready(true, "");
+    assert_eq!(handle.leave(Duration::from_secs(60)), state);
+    assert_eq!(fake.asked().len(), asked);
+    assert!(fake.asked().iter().all(|asked| asked.line.contains(ID)), "another id");
+}
+
+#[test]
+fn a_container_that_is_started_again_registers_with_another_id() {
+    let fake = Recorder::start(|asked| {
+        if asked.line.contains(ID) { (409, ENDED.to_owned()) } else { (200, "{}".to_owned()) }
+    });
+    let (handle, _) = start(&agent(protocol(fake.address), 3000));
+    handle.ready(true, "");
+    let words = wait_state(&handle, "online");
+    assert!(words.contains(" as 01") && words.ends_with(", since a former run with its id has ended"), "{words}");
+    handle.leave(Duration::from_secs(60));
+    let lines: Vec<String> = fake.asked().into_iter().map(|asked| asked.line).collect();
+    let id = lines[1].split(['/', '?']).find(|part| part.starts_with("01")).unwrap();
+    assert!(id.parse::<barge_model::InstanceId>().is_ok(), "{id}");
+    // The heartbeats and the end are told with the same one.
+    assert!(lines.len() >= 3 && lines[1..].iter().all(|line| line.contains(id)), "{lines:?}");
+}
+
+#[test]
+fn no_third_id_is_tried() {
+    let fake = Recorder::start(|_| (409, ENDED.to_owned()));
     let (handle, _) = start(&agent(protocol(fake.address), 1000));
     handle.ready(true, "");
     let state = wait_state(&handle, "ended by");
-    std::thread::sleep(Duration::from_millis(600));
-    handle.ready(false, "503");
     assert_eq!(handle.leave(Duration::from_secs(60)), state);
-    assert_eq!(fake.asked().len(), 1);
+    assert_eq!(fake.asked().len(), 2);
 }
 
 #[test]

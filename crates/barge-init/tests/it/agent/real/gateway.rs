@@ -133,3 +133,18 @@ fn a_wrong_token_is_told_of_and_not_shown() {
     std::fs::write(gateway.token.path().join("token"), TOKEN).unwrap();
     wait(&gateway, "registered", Seen::Present);
 }
+
+#[test]
+fn a_container_that_is_started_again_serves_again() {
+    let gateway = Gateway::start();
+    a_life(&gateway);
+    let (handle, _) = start(&gateway.agent());
+    handle.ready(true, "");
+    let state = wait_state(&handle, "online in ");
+    let (_, list) = gateway.table.list(&key());
+    let online: Vec<_> = list.iter().filter(|listed| listed.put.state == PutState::Online).collect();
+    assert!(online.len() == 1 && state.contains(online[0].uid.as_str()), "{state}: {list:?}");
+    handle.leave(Duration::from_secs(10));
+    let (_, list) = gateway.table.list(&key());
+    assert!(list.iter().all(|listed| listed.put.state == PutState::Terminal), "{list:?}");
+}
