@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{ErrorKind, PipeReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use crate::system::{OwnSettings, set_before_exec};
 pub(crate) enum StartError {
     #[error("fill template {path}")]
     Template { path: String, source: std::io::Error },
-    #[error("enter the group that limits the instance, {path}")]
+    #[error("open the group that limits the instance, {path}")]
     Group { path: String, source: std::io::Error },
     #[error("make a pipe for the output")]
     Pipe(#[source] std::io::Error),
@@ -56,15 +57,6 @@ pub(crate) struct Started {
     pub(crate) stdout: PipeReader,
     /// Where the two are kept apart.
     pub(crate) stderr: Option<PipeReader>,
-}
-
-/// Enters the groups that limit the instance, and everything below it with it.
-pub(crate) fn enter_groups(plan: &Plan) -> Result<(), StartError> {
-    for group in &plan.groups {
-        std::fs::write(group, std::process::id().to_string())
-            .map_err(|source| StartError::Group { path: group.display().to_string(), source })?;
-    }
-    Ok(())
 }
 
 /// Fills the plan's templates.
@@ -133,7 +125,7 @@ fn prepare(plan: &Plan, process: &Process, words: &[String]) -> Result<Command, 
         // Without groups of our own: the standard library drops those when the user is another one.
         command.uid(uid.as_raw()).gid(gid.as_raw());
     }
-    set_before_exec(&mut command, own_settings(process)?);
+    set_before_exec(&mut command, own_settings(plan, process)?);
     Ok(command)
 }
 
@@ -147,7 +139,12 @@ fn variables(process: &Process) -> BTreeMap<String, String> {
     all
 }
 
-fn own_settings(process: &Process) -> Result<OwnSettings, StartError> {
+fn own_settings(plan: &Plan, process: &Process) -> Result<OwnSettings, StartError> {
+    let open = |path: &PathBuf| {
+        let opened = File::options().write(true).open(path);
+        opened.map_err(|source| StartError::Group { path: path.display().to_string(), source })
+    };
+    let groups = plan.groups.iter().map(open).collect::<Result<_, _>>()?;
     let mut limits = Vec::new();
     for (limit, wanted) in &process.limits {
         let resource = resource(*limit);
@@ -155,7 +152,7 @@ fn own_settings(process: &Process) -> Result<OwnSettings, StartError> {
             getrlimit(resource).map_err(|error| StartError::Limit { limit: *limit, source: error.into() })?;
         limits.push((resource, (*wanted).min(hard), hard));
     }
-    Ok(OwnSettings { limits, umask: process.umask.as_deref().and_then(umask_of) })
+    Ok(OwnSettings { groups, limits, umask: process.umask.as_deref().and_then(umask_of) })
 }
 
 fn resource(limit: Limit) -> Resource {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::libc as signals;
 
+use crate::plan::Plan;
 use crate::status::{Ending, Status};
 
 /// The longest termination message that Kubernetes takes, in bytes (`terminationMessagePath` of a container).
@@ -46,9 +47,10 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Notes how many there were so far.
-    pub(crate) fn now() -> Self {
-        let files = group_files();
+    /// Notes how many there were so far in the groups that limit the instance: those of the plan, or our own.
+    pub(crate) fn now(plan: &Plan) -> Self {
+        let of_plan = plan.groups.iter().filter_map(|group| files_in(group.parent()?));
+        let files = of_plan.chain(own_group()).next();
         let kills = files.as_ref().and_then(|(events, _)| kills_in(events)).unwrap_or(0);
         Self { files, kills }
     }
@@ -67,23 +69,26 @@ impl Memory {
     }
 }
 
-/// The files of our own group that tell of memory, of either version of cgroups(7).
-fn group_files() -> Option<(PathBuf, PathBuf)> {
+/// The files of our own group, of either version of cgroups(7).
+fn own_group() -> Option<(PathBuf, PathBuf)> {
     let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     text.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, path) = (fields.next()?, fields.next()?.trim_start_matches('/'));
         let root = Path::new("/sys/fs/cgroup");
-        let (directory, events, limit) = match controllers {
-            "" => (root.join(path), "memory.events", "memory.max"),
-            _ if controllers.split(',').any(|name| name == "memory") => {
-                (root.join("memory").join(path), "memory.oom_control", "memory.limit_in_bytes")
-            }
-            _ => return None,
-        };
-        let found = (directory.join(events), directory.join(limit));
-        found.0.is_file().then_some(found)
+        match controllers {
+            "" => files_in(&root.join(path)),
+            _ if controllers.split(',').any(|name| name == "memory") => files_in(&root.join("memory").join(path)),
+            _ => None,
+        }
     })
+}
+
+/// The files of a group that count kills and tell the limit, where it is one of memory.
+fn files_in(group: &Path) -> Option<(PathBuf, PathBuf)> {
+    let versions = [("memory.events", "memory.max"), ("memory.oom_control", "memory.limit_in_bytes")];
+    let paths = versions.map(|(events, limit)| (group.join(events), group.join(limit)));
+    paths.into_iter().find(|(events, _)| events.is_file())
 }
 
 fn kills_in(events: &Path) -> Option<u64> {

@@ -61,6 +61,7 @@ impl Supervisor {
         Self {
             directory,
             machine: Machine::new(Arc::clone(&plan)),
+            memory: explain::Memory::now(&plan),
             plan,
             shared,
             events,
@@ -70,7 +71,6 @@ impl Supervisor {
             ended: Vec::new(),
             checking: None,
             output: Vec::new(),
-            memory: explain::Memory::now(),
             agent: None,
         }
     }
@@ -81,10 +81,6 @@ impl Supervisor {
     /// A thread cannot be started; nothing runs then.
     pub(crate) fn start(&mut self) -> Result<Option<u8>, RunError> {
         let ready = self.plan.check().map_err(|error| (Ending::NotStarted, crate::chain(&error)));
-        let ready = ready
-            .and_then(|()| child::enter_groups(&self.plan).map_err(|error| (error.ending(), crate::chain(&error))));
-        // Of the groups that were entered.
-        self.memory = explain::Memory::now();
         let result = match ready {
             Ok(()) => self.happen(Happened::Begin),
             // A plan that cannot be carried out is a start that has failed, like any other.

@@ -2,6 +2,7 @@
 //! arrive, that are passed on, and that end a process.
 #![allow(unsafe_code)] // The one place of the project for it.
 
+use std::fs::File;
 use std::io::PipeReader;
 use std::ops::RangeInclusive;
 use std::os::fd::IntoRawFd;
@@ -19,8 +20,11 @@ use nix::unistd::Pid;
 use crate::status::Ending;
 
 /// What a child sets for itself before it becomes the program.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct OwnSettings {
+    /// The files `cgroup.procs` of the groups that it enters. barge-init itself stays outside: the kernel, short of memory in a group, kills
+    /// a second one while the first one is still about to go, and nobody would be left to tell why.
+    pub(crate) groups: Vec<File>,
     /// Resources with their soft and hard limits.
     pub(crate) limits: Vec<(Resource, u64, u64)>,
     /// The permissions that its new files do not get.
@@ -29,20 +33,25 @@ pub(crate) struct OwnSettings {
 
 /// Has the child set what is its own. Nothing is added where there is nothing to set: the start is faster then.
 pub(crate) fn set_before_exec(command: &mut Command, settings: OwnSettings) {
-    if settings == OwnSettings::default() {
+    let OwnSettings { groups, limits, umask: mask } = settings;
+    if groups.is_empty() && limits.is_empty() && mask.is_none() {
         return;
     }
     let set = move || {
-        for (resource, soft, hard) in &settings.limits {
+        for group in &groups {
+            // Whoever writes 0 means himself; the right to it is that of who has opened the file.
+            nix::unistd::write(group, b"0")?;
+        }
+        for (resource, soft, hard) in &limits {
             setrlimit(*resource, *soft, *hard)?;
         }
-        if let Some(mask) = settings.umask {
+        if let Some(mask) = mask {
             umask(Mode::from_bits_truncate(mask));
         }
         Ok(())
     };
-    // SAFETY: between fork and exec only async-signal-safe functions may be called, and nothing be allocated: setrlimit(2) and umask(2)
-    // are system calls, and the closure reads what was allocated before the fork.
+    // SAFETY: between fork and exec only async-signal-safe functions may be called, and nothing be allocated: write(2), setrlimit(2) and
+    // umask(2) are system calls, and the closure reads what was allocated before the fork.
     unsafe {
         command.pre_exec(set);
     }

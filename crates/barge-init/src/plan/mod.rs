@@ -72,7 +72,7 @@ pub struct Plan {
     /// A file for the reason of a failed start or an end, such as Kubernetes' termination message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination_message: Option<PathBuf>,
-    /// Files `cgroup.procs` of the groups that limit the instance; barge-init enters them before it starts anything.
+    /// Files `cgroup.procs` of the groups that limit the instance; each process enters them before it becomes its program.
     #[serde(default)]
     pub groups: Vec<PathBuf>,
 }

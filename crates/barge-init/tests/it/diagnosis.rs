@@ -163,3 +163,20 @@ fn a_jvm_that_outgrows_its_group_is_told_of() {
     init.stop(crate::support::at_once(100));
     init.exit();
 }
+
+#[test]
+fn the_instance_is_in_its_group_whoever_it_runs_as_and_barge_init_is_not() {
+    let Some(group) = Group::with_limit(64 << 20) else { return };
+    let name = group.0.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut plan = shell("cat /proc/self/cgroup; sleep 1000");
+    plan.groups = vec![group.0.join("cgroup.procs")];
+    plan.main.user = nix::unistd::geteuid().is_root().then(|| "nobody".to_owned());
+    let init = Init::start(&plan);
+    init.wait_output(&name);
+    let own = std::fs::read_to_string(format!("/proc/{}/cgroup", init.pid())).unwrap();
+    assert!(!own.contains(&name), "{own}");
+    // A group can be removed once nobody is in it.
+    init.stop(crate::support::at_once(100));
+    let mut init = init;
+    init.exit();
+}

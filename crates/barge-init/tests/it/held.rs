@@ -88,7 +88,7 @@ fn what_never_came_to_a_start_is_held() {
 
     let mut group = shell("exit 0");
     group.groups = vec!["/no/such/group/cgroup.procs".into()];
-    check_held(&group, Ending::NotStarted, "enter the group that limits the instance");
+    check_held(&group, Ending::NotStarted, "open the group that limits the instance");
 }
 
 #[test]

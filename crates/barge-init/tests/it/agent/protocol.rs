@@ -83,9 +83,12 @@ fn a_later_epoch_is_told_of() {
 
 #[test]
 fn an_instance_that_somebody_has_ended_is_told_no_more() {
-    let fake = Recorder::start(|asked| {
-        if asked.json()["generation"] == 1 { (200, "{}".to_owned()) } else { (409, ENDED.to_owned()) }
-    });
+    let fake =
+        Recorder::start(
+            |asked| {
+                if asked.json()["generation"] == 1 { (200, "{}".to_owned()) } else { (409, ENDED.to_owned()) }
+            },
+        );
     let (handle, _) = start(&agent(protocol(fake.address), 3000));
     handle.ready(true, "");
     wait_state(&handle, "online");
@@ -100,9 +103,8 @@ fn an_instance_that_somebody_has_ended_is_told_no_more() {
 
 #[test]
 fn a_container_that_is_started_again_registers_with_another_id() {
-    let fake = Recorder::start(|asked| {
-        if asked.line.contains(ID) { (409, ENDED.to_owned()) } else { (200, "{}".to_owned()) }
-    });
+    let fake =
+        Recorder::start(|asked| if asked.line.contains(ID) { (409, ENDED.to_owned()) } else { (200, "{}".to_owned()) });
     let (handle, _) = start(&agent(protocol(fake.address), 3000));
     handle.ready(true, "");
     let words = wait_state(&handle, "online");
