@@ -1,6 +1,7 @@
 //! The project's own chores: what the tests need, the tests, the layers between crates, the soak, the benches.
 
 mod bench;
+mod cluster;
 mod layers;
 mod schemathesis;
 mod setup;
@@ -34,6 +35,9 @@ enum Task {
     Fuzz(test::FuzzArgs),
     /// Ask a running server whatever its document allows and more, and judge every answer by the document (installs schemathesis)
     Schemathesis(schemathesis::Args),
+    /// A real Kubernetes on this machine, for the tests
+    #[command(subcommand)]
+    Cluster(cluster::Task),
     /// Measure, and print the figures; `--record` writes them into docs/benchmarks.md
     Bench(bench::Args),
 }
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Task::Soak(args) => soak::run(&args),
         Task::Fuzz(args) => test::fuzz(&args),
         Task::Schemathesis(args) => schemathesis::run(&args),
+        Task::Cluster(task) => cluster::run_task(&task),
         Task::Bench(args) => bench::run(&args),
     };
     match done {

@@ -36,6 +36,18 @@ const PEERS: [(&str, &str); 5] = [
     ("tini", "tini"),
 ];
 
+/// What a Kubernetes of this machine's own needs; `xtask/cluster` has the rest.
+const CLUSTER: [(&str, &str); 8] = [
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("containerd", "containerd"),
+    ("ip", "iproute2"),
+    ("iptables", "iptables"),
+    ("openssl", "openssl"),
+    ("ps", "procps"),
+    ("runc", "runc"),
+    ("unshare", "util-linux"),
+];
+
 /// Installs what tests need and what is missing, where that is possible.
 pub(crate) fn tools() -> Result<()> {
     install(&TOOLS, "some tests need")?;
@@ -48,12 +60,25 @@ pub(crate) fn peers_of_barge_init() -> Result<()> {
     install(&PEERS, "the bench compares with")
 }
 
-fn install(tools: &[(&str, &str)], whose: &str) -> Result<()> {
-    let missing: Vec<_> = tools.iter().filter(|(program, _)| !installed(program)).collect();
-    if missing.is_empty() {
+/// Installs what a Kubernetes of this machine's own needs.
+pub(crate) fn packages_of_the_cluster() -> Result<()> {
+    install(&CLUSTER, "a cluster needs")
+}
+
+/// What of it could not be installed.
+pub(crate) fn missing_of_the_cluster() -> impl Iterator<Item = &'static str> {
+    missing(&CLUSTER)
+}
+
+fn missing(tools: &[(&str, &'static str)]) -> impl Iterator<Item = &'static str> {
+    tools.iter().filter(|(program, _)| !installed(program)).map(|(_, package)| *package)
+}
+
+fn install(tools: &[(&str, &'static str)], whose: &str) -> Result<()> {
+    let packages: Vec<&str> = missing(tools).collect();
+    if packages.is_empty() {
         return Ok(());
     }
-    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     if !installed("apt-get") || !is_root() {
         println!("not installed, though {whose} it: {}", packages.join(" "));
         return Ok(());
@@ -74,7 +99,8 @@ pub(crate) fn installed(program: &str) -> bool {
     std::env::split_paths(&paths).any(|directory| directory.join(program).is_file())
 }
 
-fn is_root() -> bool {
+/// Whether this machine lets us do everything.
+pub(crate) fn is_root() -> bool {
     let id = Command::new("id").arg("-u").stderr(Stdio::null()).output();
     id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
