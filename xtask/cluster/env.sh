@@ -5,7 +5,7 @@ BIN=$K8S_ROOT/bin IMG=$K8S_ROOT/img RUN=$K8S_ROOT/run LOG=$K8S_ROOT/log PKI=$K8S
 BRIDGE=k8s0 NET=10.99.0 HOST_IP=10.99.0.1    # the node network: this machine's end, and $NET.1<i> for node i (1 to 9)
 POD_NET=10.88 POD_CIDR=10.88.0.0/16          # node i: 10.88.<i>.0/24
 SVC_CIDR=10.96.0.0/16 API=https://$HOST_IP:6443
-export PATH=$BIN:$PATH:/usr/sbin:/sbin KUBECONFIG=$RUN/admin.kubeconfig
+export PATH=$BIN:$PATH:/usr/sbin:/sbin KUBECONFIG=$RUN/admin.kubeconfig KUBECACHEDIR=$RUN/kubectl
 
 # up NAME COMMAND...: in the background, in a session of its own, output to $LOG/NAME.log, process id to $RUN/pid/NAME
 up() { local n=$1; shift; mkdir -p $LOG $RUN/pid; setsid "$@" >> $LOG/$n.log 2>&1 < /dev/null & echo "$! $WRAPPED" > $RUN/pid/$n; }

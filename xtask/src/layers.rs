@@ -8,13 +8,14 @@ use anyhow::{Context, Result, bail};
 use crate::output;
 
 /// What each crate may use of ours, in the order from the bottom up. Tests may use more.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("barge-model", &[]),
     ("barge-runtime", &[]),
     ("barge-init", &[]),
     ("barge-entrypoint", &["barge-runtime"]),
     ("barge-load", &["barge-runtime"]),
     ("barge-api", &["barge-model"]),
+    ("barge-crds", &["barge-model"]),
     ("barge-engine", &["barge-model"]),
     ("barge-testkit", &["barge-model", "barge-engine"]),
     ("barge-image", &["barge-model"]),

@@ -65,6 +65,11 @@ pub(crate) fn packages_of_the_cluster() -> Result<()> {
     install(&CLUSTER, "a cluster needs")
 }
 
+/// Installs some Go.
+pub(crate) fn go() -> Result<()> {
+    install(&[("go", "golang-go")], "a cluster needs")
+}
+
 /// What of it could not be installed.
 pub(crate) fn missing_of_the_cluster() -> impl Iterator<Item = &'static str> {
     missing(&CLUSTER)

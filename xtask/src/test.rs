@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
+use crate::cluster::{self, ForTests};
 use crate::{layers, root, setup};
 
 /// What may be said.
@@ -28,13 +29,31 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     layers::check()?;
     let skipped = root().join("target/skipped-tests");
     std::fs::write(&skipped, "").context("write target/skipped-tests")?;
+    let cluster = build_and_start()?;
     let mut command = Command::new("cargo");
     command.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", "--quiet"]).args(&args.rest);
     command.env("BARGE_TEST_SKIPPED", &skipped);
+    if let Some(cluster) = &cluster {
+        command.env("BARGE_TEST_KUBECONFIG", cluster.kubeconfig());
+    }
     if std::env::var("CI").is_ok_and(|value| value == "true") {
         command.env("BARGE_TEST_STRICT", "1");
     }
     run_and_tell(&mut command, &skipped)
+}
+
+/// Builds the tests, and Kubernetes beside them: both take minutes the first time. Without a cluster the tests that need one say so.
+fn build_and_start() -> Result<Option<ForTests>> {
+    let kubernetes = std::thread::spawn(cluster::prepare);
+    crate::run(Command::new("cargo").args(["test", "--workspace", "--locked", "--no-run", "--quiet"]))?;
+    let prepared = kubernetes.join().map_err(|_| anyhow!("the thread that prepares a cluster has panicked"))?;
+    match prepared.and_then(|()| ForTests::start()) {
+        Ok(cluster) => Ok(Some(cluster)),
+        Err(error) => {
+            println!("no Kubernetes for the tests: {error:#}");
+            Ok(None)
+        }
+    }
 }
 
 /// What may be said to the kill matrix.

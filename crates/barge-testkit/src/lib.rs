@@ -2,6 +2,7 @@
 //!
 //! It leaves out everything that one crate alone needs: that lives in the crate's own `tests/it/support.rs`.
 
+pub mod cluster;
 mod engine;
 pub mod fuzz;
 mod gateway;

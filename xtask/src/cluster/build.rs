@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::home;
+use super::{go, home};
 use crate::{root, run, setup};
 
 /// Says all that this machine lacks for a cluster of its own, at once.
@@ -14,9 +14,6 @@ pub(super) fn check() -> Result<()> {
     let mut lacks = Vec::new();
     if !setup::is_root() {
         lacks.push("root: nodes are namespaces of this machine".to_owned());
-    }
-    if !setup::installed("go") {
-        lacks.push("Go 1.24 or later, of which Kubernetes is built".to_owned());
     }
     lacks.extend(setup::missing_of_the_cluster().map(|package| format!("the Debian package {package}")));
     if lacks.is_empty() {
@@ -34,8 +31,13 @@ pub(super) fn build() -> Result<()> {
     if std::fs::read_to_string(&stamp).is_ok_and(|built| built == wanted) {
         return Ok(());
     }
+    go::install()?;
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(go::directory()?).chain(std::env::split_paths(&paths));
+    let paths = std::env::join_paths(paths).context("put Go before the other programs")?;
     println!("building Kubernetes; on two processors that takes some ten minutes the first time");
-    run(Command::new(root().join("xtask/cluster/build.sh")).env("K8S_ROOT", home()))?;
+    let mut build = Command::new(root().join("xtask/cluster/build.sh"));
+    run(build.env("K8S_ROOT", home()).env("PATH", paths).env("GOTOOLCHAIN", "local").env_remove("GOROOT"))?;
     std::fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))
 }
 

@@ -4,6 +4,8 @@
 //! It leaves out what a cluster is made of: that is the scripts'. Here is what somebody types, what is missing for it, and what is built anew.
 
 mod build;
+mod go;
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +14,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
-use crate::{root, run, setup};
+use crate::{root, run};
+
+pub(crate) use tests::{ForTests, prepare};
 
 /// What may be done with the cluster.
 #[derive(Subcommand)]
@@ -74,11 +78,15 @@ fn up(nodes: u8) -> Result<()> {
     if running() {
         bail!("it runs already; hint: cargo xtask cluster down");
     }
-    setup::packages_of_the_cluster()?;
-    build::check()?;
-    build::build()?;
+    prepare()?;
     script("start.sh", &[&nodes.to_string()])?;
-    println!("export KUBECONFIG={} PATH={}:$PATH", kubeconfig().display(), home().join("bin").display());
+    let (run, bin) = (home().join("run"), home().join("bin"));
+    println!(
+        "export KUBECONFIG={} KUBECACHEDIR={}/kubectl PATH={}:$PATH",
+        kubeconfig().display(),
+        run.display(),
+        bin.display()
+    );
     Ok(())
 }
 
@@ -144,7 +152,8 @@ fn kubectl() -> Command {
         return Command::new("kubectl");
     }
     let mut command = Command::new(home().join("bin/kubectl"));
-    command.env("KUBECONFIG", kubeconfig());
+    // What it remembers of a cluster ends with the cluster.
+    command.env("KUBECONFIG", kubeconfig()).env("KUBECACHEDIR", home().join("run/kubectl"));
     command
 }
 
