@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::output;
 
 /// What each crate may use of ours, in the order from the bottom up. Tests may use more.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("barge-model", &[]),
     ("barge-runtime", &[]),
     ("barge-init", &[]),
@@ -23,6 +23,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("barge-gateway", &["barge-model", "barge-runtime"]),
     ("barge-registrar", &["barge-model", "barge-gateway", "barge-runtime"]),
     ("barge-engine-local", &["barge-model", "barge-engine", "barge-image", "barge-init", "barge-runtime"]),
+    ("barge-operator", &["barge-model", "barge-crds", "barge-init"]),
     ("barge-server", &["barge-model", "barge-api", "barge-engine", "barge-runtime"]),
     ("greeter", &[]),
     ("e2e", &[]),

@@ -1,0 +1,274 @@
+//! The objects of a release, made once from its definition: a ConfigMap with what barge-init has to do, and a ReplicaSet.
+
+use std::collections::BTreeMap;
+
+use barge_init::plan::{Output, Readiness, Stop};
+use barge_init::{Plan, Probe, Process};
+use barge_model::manifest::{EnvValue, Kind, Resources};
+use barge_model::rollout::Role;
+use barge_model::{Release, ServiceKey};
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
+    HTTPGetAction, LocalObjectReference, ObjectFieldSelector, PodReadinessGate, PodSpec, PodTemplateSpec,
+    Probe as KubernetesProbe, ResourceRequirements, SecretKeySelector, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::names;
+
+/// Where the business process listens; it is told by `HOST` and `PORT`.
+pub const PORT: u16 = 8080;
+/// Where barge-init answers whether the instance is ready, the same for every project.
+pub const READY_PORT: u16 = 7070;
+/// The path of that.
+pub const READY_PATH: &str = "/ready";
+/// The working directory of every image.
+const APP: &str = "/app";
+/// Where barge-init is put, and keeps its status and its socket.
+const HOME: &str = "/barge";
+/// Where its plan is.
+const PLAN: &str = "/barge-plan";
+
+/// What is the same for all releases of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The image that has barge-init, by digest: an image of a project need not have it.
+    pub barge_init: String,
+    /// Secrets of the namespace with which images are pulled.
+    pub pull_secrets: Vec<String>,
+}
+
+/// Whose the objects are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Owner {
+    /// The namespace of all of them.
+    pub namespace: String,
+    /// The custom resource.
+    pub reference: OwnerReference,
+}
+
+/// A part of a release that no pod can be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// JSON.
+    #[error("write down release {release}")]
+    Write {
+        /// Which release.
+        release: String,
+        /// What went wrong.
+        source: serde_json::Error,
+    },
+}
+
+/// The release's definition and barge-init's plan. It never changes; where somebody removes it, the same one is made again.
+///
+/// # Errors
+/// The release cannot be written as JSON.
+pub fn config_map(owner: &Owner, key: &ServiceKey, release: &Release) -> Result<ConfigMap, BuildError> {
+    let data = BTreeMap::from([
+        ("plan.json".to_owned(), json(release, &plan(key, release))?),
+        ("release.json".to_owned(), json(release, release)?),
+    ]);
+    let metadata = metadata(owner, key, release);
+    Ok(ConfigMap { metadata, data: Some(data), immutable: Some(true), ..ConfigMap::default() })
+}
+
+/// A ReplicaSet of the release for the first time.
+///
+/// # Errors
+/// The release cannot be written as JSON.
+pub fn replica_set(
+    owner: &Owner,
+    key: &ServiceKey,
+    release: &Release,
+    (role, pods): (Role, u32),
+    settings: &Settings,
+) -> Result<ReplicaSet, BuildError> {
+    let mut metadata = metadata(owner, key, release);
+    let labels = metadata.labels.get_or_insert_default();
+    let of_pods = labels.clone();
+    labels.insert(names::ROLE.to_owned(), names::role(role).to_owned());
+    metadata.annotations = Some(BTreeMap::from([(names::DEFINITION.to_owned(), json(release, release)?)]));
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta { labels: Some(of_pods.clone()), ..ObjectMeta::default() }),
+        spec: Some(pod(key, release, settings)),
+    };
+    let spec = ReplicaSetSpec {
+        replicas: Some(i32::try_from(pods).unwrap_or(i32::MAX)),
+        selector: LabelSelector { match_labels: Some(of_pods), ..LabelSelector::default() },
+        template: Some(template),
+        ..ReplicaSetSpec::default()
+    };
+    Ok(ReplicaSet { metadata, spec: Some(spec), ..ReplicaSet::default() })
+}
+
+fn json(release: &Release, what: &impl serde::Serialize) -> Result<String, BuildError> {
+    serde_json::to_string(what).map_err(|source| BuildError::Write { release: release.id.to_string(), source })
+}
+
+fn metadata(owner: &Owner, key: &ServiceKey, release: &Release) -> ObjectMeta {
+    let labels = [
+        (names::SERVICE, key.service.to_string()),
+        (names::ENVIRONMENT, key.environment.to_string()),
+        (names::RELEASE, release.id.to_string()),
+    ];
+    ObjectMeta {
+        name: Some(names::of_release(&key.service, &release.id)),
+        namespace: Some(owner.namespace.clone()),
+        labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
+        owner_references: Some(vec![owner.reference.clone()]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// What barge-init does in each pod of the release.
+fn plan(key: &ServiceKey, release: &Release) -> Plan {
+    let config = &release.config;
+    let main = Process {
+        command: config.command.clone(),
+        working_directory: APP.into(),
+        // Secrets are in the container's environment alone.
+        inherit_env: true,
+        ..Process::default()
+    };
+    Plan {
+        instance: names::of_release(&key.service, &release.id),
+        main,
+        helpers: BTreeMap::new(),
+        templates: config.templates.clone(),
+        host: "127.0.0.1".to_owned(),
+        port: PORT,
+        probe: match config.kind {
+            Kind::Web => Probe::Http { path: config.healthcheck.clone() },
+            Kind::Rpc => Probe::Accept,
+        },
+        checks: barge_init::plan::Checks::default(),
+        readiness: Some(Readiness { listen: ([0, 0, 0, 0], READY_PORT).into(), path: READY_PATH.to_owned() }),
+        start_deadline_ms: config.start_deadline.0,
+        hold_limit_ms: barge_model::rollout::HELD_LIMIT.0,
+        output: Output { pass_on: true, file_bytes: None },
+        signals: barge_init::plan::Forward::Group,
+        stop: Stop {
+            quiet_ms: config.drain.quiet.0,
+            limit_ms: config.drain.limit.0,
+            grace_ms: config.drain.grace.0,
+            check: None,
+        },
+        agent: None,
+        termination_message: Some("/dev/termination-log".into()),
+        groups: Vec::new(),
+    }
+}
+
+fn pod(key: &ServiceKey, release: &Release, settings: &Settings) -> PodSpec {
+    let volume = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
+    let plan = ConfigMapVolumeSource { name: names::of_release(&key.service, &release.id), ..Default::default() };
+    PodSpec {
+        init_containers: Some(vec![bring_barge_init(settings)]),
+        containers: vec![main(key, release)],
+        volumes: Some(vec![
+            Volume { empty_dir: Some(EmptyDirVolumeSource::default()), ..volume("barge") },
+            Volume { config_map: Some(plan), ..volume("barge-plan") },
+        ]),
+        readiness_gates: Some(vec![PodReadinessGate { condition_type: names::ONLINE.to_owned() }]),
+        termination_grace_period_seconds: Some(barge_crds::ReleaseSpec::from(release).termination_grace_period_seconds),
+        image_pull_secrets: Some(
+            settings.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect(),
+        )
+        .filter(|secrets: &Vec<_>| !secrets.is_empty()),
+        // A business process has nothing to say to the cluster, and no use for the addresses of all others.
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        ..PodSpec::default()
+    }
+}
+
+/// Puts barge-init beside the project's own files: an image need not have it, and none has to be built anew for a newer one.
+fn bring_barge_init(settings: &Settings) -> Container {
+    Container {
+        name: "barge-init".to_owned(),
+        image: Some(settings.barge_init.clone()),
+        command: Some(["/barge-init", "install", HOME].map(str::to_owned).into()),
+        volume_mounts: Some(vec![mount("barge", HOME)]),
+        ..Container::default()
+    }
+}
+
+fn mount(name: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
+}
+
+fn main(key: &ServiceKey, release: &Release) -> Container {
+    let port = |name: &str, port: u16| ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: i32::from(port),
+        ..ContainerPort::default()
+    };
+    let ready = HTTPGetAction {
+        path: Some(READY_PATH.to_owned()),
+        port: IntOrString::Int(i32::from(READY_PORT)),
+        ..HTTPGetAction::default()
+    };
+    Container {
+        name: names::MAIN.to_owned(),
+        image: Some(format!("{}@{}", release.image, release.digest)),
+        command: Some([format!("{HOME}/barge-init"), "run".to_owned(), PLAN.to_owned(), HOME.to_owned()].into()),
+        working_dir: Some(APP.to_owned()),
+        env: Some(environment(key, release)),
+        ports: Some(vec![port("service", PORT), port("ready", READY_PORT)]),
+        readiness_probe: Some(KubernetesProbe {
+            http_get: Some(ready),
+            period_seconds: Some(1),
+            timeout_seconds: Some(2),
+            // barge-init itself is patient with the business process; who asks it need not be.
+            failure_threshold: Some(1),
+            ..KubernetesProbe::default()
+        }),
+        resources: resources(&release.config.resources),
+        volume_mounts: Some(vec![mount("barge", HOME), mount("barge-plan", PLAN)]),
+        ..Container::default()
+    }
+}
+
+/// What the project says, and what the platform adds; the same name is the platform's.
+fn environment(key: &ServiceKey, release: &Release) -> Vec<EnvVar> {
+    let plain = |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
+    let field = |name: &str, path: &str| {
+        let field_ref = Some(ObjectFieldSelector { field_path: path.to_owned(), api_version: None });
+        let source = EnvVarSource { field_ref, ..EnvVarSource::default() };
+        EnvVar { name: name.to_owned(), value: None, value_from: Some(source) }
+    };
+    let own = [
+        plain("HOST", "0.0.0.0".to_owned()),
+        plain("PORT", PORT.to_string()),
+        plain("SERVER_PORT", PORT.to_string()),
+        plain("BARGE_SERVICE", key.service.to_string()),
+        plain("BARGE_ENVIRONMENT", key.environment.to_string()),
+        plain("BARGE_RELEASE", release.id.to_string()),
+        field("BARGE_POD", "metadata.name"),
+        field("BARGE_POD_UID", "metadata.uid"),
+    ];
+    let is_own = |name: &str| own.iter().any(|own| own.name == name);
+    let of_project = release.config.env.iter().filter(|(name, _)| !is_own(name)).map(|(name, value)| match value {
+        // Kubernetes would replace $(NAME), which the project has not asked for.
+        EnvValue::Text(text) => plain(name, text.replace("$(", "$$(")),
+        EnvValue::Secret { secret } => {
+            let key = SecretKeySelector { name: secret.clone(), key: "value".to_owned(), optional: None };
+            let source = EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() };
+            EnvVar { name: name.clone(), value: None, value_from: Some(source) }
+        }
+    });
+    of_project.chain(own.iter().cloned()).collect()
+}
+
+/// Limits are requests as well: an instance has what it was promised, and no more.
+fn resources(asked: &Resources) -> Option<ResourceRequirements> {
+    let cpu = asked.cpu.map(|cpu| ("cpu".to_owned(), barge_crds::values::from_cpu(cpu)));
+    let memory = asked.memory.map(|memory| ("memory".to_owned(), barge_crds::values::from_memory(memory)));
+    let all: BTreeMap<String, Quantity> = cpu.into_iter().chain(memory).collect();
+    let some = Some(all).filter(|all| !all.is_empty())?;
+    Some(ResourceRequirements { limits: Some(some.clone()), requests: Some(some), ..ResourceRequirements::default() })
+}

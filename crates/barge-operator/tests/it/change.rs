@@ -1,0 +1,140 @@
+//! Whole releases over ReplicaSets, with an operator that is killed between any two writes.
+
+use barge_model::rollout::{InstancePhase, Outcome, Role, Withdrawal};
+use barge_model::{Release, ReleaseId};
+use proptest::prelude::*;
+
+use crate::support::{approval, release};
+use crate::world::World;
+
+/// Until nothing changes any more.
+fn settle(world: &mut World, held: impl Fn(&ReleaseId) -> bool + Copy) {
+    for _ in 0..60 {
+        world.reconcile(usize::MAX);
+        world.replica_sets();
+        world.live(held);
+    }
+}
+
+/// A first release that serves with so many instances.
+fn serving(replicas: u32) -> (World, Release) {
+    let first = release(1);
+    let mut world = World::default();
+    world.spec.replicas = replicas;
+    world.spec.target = Some(first.clone());
+    world.spec.approvals = vec![approval(&first)];
+    settle(&mut world, |_| false);
+    assert_eq!((world.available(), world.pods.len()), (index(replicas), index(replicas)));
+    assert_eq!(world.sets[&first.id], (Role::Stable, replicas));
+    (world, first)
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap()
+}
+
+#[test]
+fn one_instance_then_an_approval_then_the_rest() {
+    let (mut world, first) = serving(4);
+    let second = release(2);
+    world.spec.target = Some(second.clone());
+    settle(&mut world, |_| false);
+    assert_eq!((world.of(&first.id), world.of(&second.id)), (4, 1), "I1");
+    assert_eq!(world.sets[&second.id], (Role::Candidate, 1));
+    world.spec.approvals = vec![approval(&second)];
+    settle(&mut world, |_| false);
+    assert_eq!((world.of(&first.id), world.of(&second.id)), (0, 4));
+    assert_eq!(world.sets.len(), 1, "the former set has no ReplicaSet any more: {:?}", world.sets);
+    assert_eq!(world.sets[&second.id], (Role::Stable, 4));
+}
+
+#[test]
+fn a_start_that_fails_is_kept_and_not_repeated() {
+    let (mut world, first) = serving(3);
+    let second = release(2);
+    let broken = |release: &ReleaseId| *release == second.id;
+    world.spec.target = Some(second.clone());
+    settle(&mut world, broken);
+    assert!(matches!(world.status.outcome(&second.id).unwrap().outcome, Outcome::Failed { .. }));
+    let held: Vec<_> = world.pods.iter().filter(|pod| pod.phase == InstancePhase::Held).collect();
+    assert_eq!((held.len(), world.of(&second.id), world.of(&first.id)), (1, 1, 3), "I7");
+    assert!(!world.sets.contains_key(&second.id), "nobody starts another one");
+    world.spec.withdrawn = Some(Withdrawal { release: second.id.clone(), rolled_back: false });
+    settle(&mut world, broken);
+    assert_eq!((world.of(&second.id), world.of(&first.id)), (0, 3));
+}
+
+#[test]
+fn one_that_fails_late_is_kept_while_the_others_go() {
+    let (mut world, first) = serving(4);
+    let second = release(2);
+    world.spec.target = Some(second.clone());
+    settle(&mut world, |_| false);
+    world.spec.approvals = vec![approval(&second)];
+    // The first one has started; all others cannot.
+    settle(&mut world, |release| *release == second.id);
+    let held = world.pods.iter().filter(|pod| pod.phase == InstancePhase::Held).count();
+    assert_eq!(held, 1, "one is kept: {:?}", world.pods);
+    assert_eq!((world.of(&first.id), world.of(&second.id)), (4, 1));
+}
+
+#[test]
+fn a_scale_at_the_gate_is_for_the_stable_one_alone() {
+    let (mut world, first) = serving(4);
+    let second = release(2);
+    world.spec.target = Some(second.clone());
+    settle(&mut world, |_| false);
+    for replicas in [20, 3, 7] {
+        world.spec.replicas = replicas;
+        settle(&mut world, |_| false);
+        assert_eq!((world.of(&first.id), world.of(&second.id)), (index(replicas), 1), "I6");
+    }
+}
+
+#[test]
+fn a_replica_set_that_somebody_has_removed_or_changed_comes_back() {
+    let (mut world, first) = serving(3);
+    world.sets.insert(first.id.clone(), (Role::Candidate, 9));
+    world.reconcile(usize::MAX);
+    assert_eq!(world.sets[&first.id], (Role::Stable, 3));
+    world.sets.clear();
+    settle(&mut world, |_| false);
+    assert_eq!(world.sets[&first.id], (Role::Stable, 3));
+}
+
+proptest! {
+    /// What people do, and where the operator is killed.
+    #[test]
+    fn killed_between_any_two_writes_it_comes_to_the_same_end(
+        writes in prop::collection::vec(0usize..3, 1..80),
+        sets_first in any::<bool>(),
+        replicas in 1u32..8,
+        fails in any::<bool>(),
+    ) {
+        let (mut world, first) = serving(replicas);
+        let second = release(2);
+        let broken = |release: &ReleaseId| fails && *release == second.id;
+        world.spec.target = Some(second.clone());
+        let half = writes.len() / 2;
+        for (number, writes) in writes.iter().enumerate() {
+            if number == half {
+                world.spec.approvals = vec![approval(&second)];
+            }
+            world.reconcile(*writes);
+            if sets_first || number % 2 == 0 {
+                world.replica_sets();
+            }
+            let approved = !world.spec.approvals.iter().all(|approval| approval.release != second.id);
+            prop_assert!(approved || world.of(&second.id) <= 1, "I1: {:?}", world.pods);
+            prop_assert!(world.available() >= index(replicas), "I2: {:?}", world.pods);
+            world.live(broken);
+        }
+        world.spec.approvals = vec![approval(&second)];
+        settle(&mut world, broken);
+        prop_assert_eq!(world.available(), index(replicas));
+        let (kept, gone) = if fails { (&first.id, &second.id) } else { (&second.id, &first.id) };
+        prop_assert_eq!(world.of(kept), index(replicas));
+        prop_assert_eq!(world.of(gone), usize::from(fails), "the held one alone");
+        prop_assert_eq!(world.sets.len(), 1);
+    }
+}

@@ -1,0 +1,10 @@
+//! The operator's pure parts.
+
+// Tests say what they expect by panicking; helper functions outside of #[test] are tests as well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod build;
+mod change;
+mod observe;
+mod support;
+mod world;
