@@ -16,6 +16,7 @@ mod drain;
 mod events;
 mod explain;
 mod http;
+mod install;
 mod log;
 mod machine;
 pub mod plan;
@@ -39,6 +40,7 @@ pub use http::{Answer as HttpAnswer, get as http_get};
 pub use machine::NOT_READY_WITHIN;
 pub use plan::{Plan, Probe, Process};
 pub use processes::ProcessMark;
+pub use ready::PHASE_HEADER;
 pub use socket::{Request, StopRequest, TrafficCheck};
 pub use status::{Ending, HelperStatus, Phase, ProbeRecord, Status, TimelineEntry};
 
@@ -66,6 +68,7 @@ usage: barge-init [OPTIONS] -- COMMAND [ARGUMENT]...
        barge-init run DIRECTORY [STATE]  run what DIRECTORY/plan.json says; files are kept in STATE, else in DIRECTORY
        barge-init status DIRECTORY       print the status of the instance whose files are there
        barge-init stop DIRECTORY         stop it as its plan says, and wait until it is over
+       barge-init install DIRECTORY      put this program into DIRECTORY, where another container finds it
 
 options:
 ";
@@ -83,6 +86,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         }
         [verb, directory] if *verb == "status" => return told(print_status(Path::new(directory))),
         [verb, directory] if *verb == "stop" => return told(stop(Path::new(directory))),
+        [verb, directory] if *verb == "install" => {
+            return told(install::into(Path::new(directory)));
+        }
         [option] if *option == "--version" => {
             voice::answer(concat!("barge-init ", env!("CARGO_PKG_VERSION"), "\n"));
             return ExitCode::SUCCESS;
@@ -119,7 +125,7 @@ fn run_line(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-fn told(done: Result<(), ClientError>) -> ExitCode {
+fn told(done: Result<(), impl std::error::Error>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

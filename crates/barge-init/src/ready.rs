@@ -17,6 +17,9 @@ const MAX_HEAD: usize = 8 * 1024;
 /// More connections at once are turned away.
 const MAX_CONNECTIONS: usize = 16;
 
+/// The header of an answer that says in one word what the instance is doing, as its status does.
+pub const PHASE_HEADER: &str = "barge-phase";
+
 /// Answers until the process ends.
 pub(crate) fn serve(listener: &TcpListener, path: &str, shared: &Arc<Shared>) {
     let open = Arc::new(AtomicUsize::new(0));
@@ -47,15 +50,17 @@ fn answer(mut stream: TcpStream, path: &str, shared: &Shared) -> std::io::Result
     let mut words = head.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let asked = target.split('?').next().unwrap_or_default();
-    let (code, text) = match method {
+    let (code, text, phase) = match method {
         "GET" | "HEAD" if asked == path => said(&shared.lock().1),
-        "GET" | "HEAD" => ("404 Not Found", format!("readiness is asked at {path}\n")),
-        _ => ("405 Method Not Allowed", "readiness is asked with GET\n".to_owned()),
+        "GET" | "HEAD" => ("404 Not Found", format!("readiness is asked at {path}\n"), None),
+        _ => ("405 Method Not Allowed", "readiness is asked with GET\n".to_owned(), None),
     };
+    // For whoever has to know more than yes or no.
+    let phase = phase.map_or_else(String::new, |phase| format!("{PHASE_HEADER}: {phase}\r\n"));
     let body = if method == "HEAD" { "" } else { text.as_str() };
     let length = text.len();
     let answer = format!(
-        "HTTP/1.1 {code}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "HTTP/1.1 {code}\r\ncontent-type: text/plain; charset=utf-8\r\n{phase}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
     stream.write_all(answer.as_bytes())
 }
@@ -79,13 +84,14 @@ fn read_head(stream: &mut TcpStream) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-fn said(status: &Status) -> (&'static str, String) {
+fn said(status: &Status) -> (&'static str, String, Option<&'static str>) {
     let why = status.reason.as_deref();
+    let no = |text: String, phase| ("503 Service Unavailable", text, Some(phase));
     match status.phase {
-        Phase::Ready => ("200 OK", "ready\n".to_owned()),
-        Phase::Starting => ("503 Service Unavailable", format!("starting: {}\n", why.unwrap_or("not asked yet"))),
-        Phase::NotReady => ("503 Service Unavailable", format!("not ready any more: {}\n", why.unwrap_or("unknown"))),
-        Phase::Held => ("503 Service Unavailable", format!("its start failed: {}\n", why.unwrap_or("unknown"))),
-        Phase::Stopping | Phase::Ended => ("503 Service Unavailable", "stopping\n".to_owned()),
+        Phase::Ready => ("200 OK", "ready\n".to_owned(), Some("ready")),
+        Phase::Starting => no(format!("starting: {}\n", why.unwrap_or("not asked yet")), "starting"),
+        Phase::NotReady => no(format!("not ready any more: {}\n", why.unwrap_or("unknown")), "not_ready"),
+        Phase::Held => no(format!("its start failed: {}\n", why.unwrap_or("unknown")), "held"),
+        Phase::Stopping | Phase::Ended => no("stopping\n".to_owned(), "stopping"),
     }
 }

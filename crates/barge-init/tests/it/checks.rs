@@ -1,5 +1,6 @@
 //! Readiness by a command, and by whatever a process listens on; and readiness for others to ask.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use barge_init::plan::{Checks, Readiness};
@@ -129,6 +130,11 @@ fn a_start_that_failed_tells_why_to_whoever_asks() {
     assert_eq!(status, 503);
     assert!(body.starts_with("its start failed: the process ended before it was ready: exit code 3"), "{body}");
     assert!(body.contains("no database"), "{body}");
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /ready HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(&format!("\r\n{}: held\r\n", barge_init::PHASE_HEADER)), "{answer}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! barge-init as an image's entrypoint without files: words alone.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -24,6 +25,26 @@ fn a_command_is_run_and_its_exit_code_passed_on() {
     }
     assert_eq!(run(&["--", "/bin/sh", "-c", "kill -KILL $$"]).status.code(), Some(137));
     assert_eq!(run(&["--", "/bin/sh", "-c", "kill -TERM $$"]).status.code(), Some(143), "nobody has asked for it");
+}
+
+#[test]
+fn it_puts_itself_where_another_container_finds_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (place, text) = (directory.path().join("barge-init"), directory.path().to_str().unwrap());
+    // The umask of whoever calls does not matter, nor what is there already, nor what somebody who was killed has left.
+    std::fs::write(directory.path().join(".barge-init.part"), "half").unwrap();
+    for _ in 0..2 {
+        let done =
+            Command::new("/bin/sh").args(["-c", "umask 077; exec \"$0\" install \"$1\"", PROGRAM, text]).output();
+        assert_eq!(told(&done.unwrap()), (0, String::new(), String::new()));
+    }
+    assert_eq!(std::fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o755);
+    let version = Command::new(&place).arg("--version").output().unwrap();
+    assert_eq!(version.stdout, run(&["--version"]).stdout);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    let (code, _, err) = told(&run(&["install", "/no/such/directory"]));
+    assert_eq!(code, 1);
+    assert!(err.starts_with("barge-init: write /no/such/directory/barge-init: No such file"), "{err}");
 }
 
 #[test]

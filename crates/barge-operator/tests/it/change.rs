@@ -1,7 +1,12 @@
 //! Whole releases over ReplicaSets, with an operator that is killed between any two writes.
 
-use barge_model::rollout::{InstancePhase, Outcome, Role, Withdrawal};
-use barge_model::{Release, ReleaseId};
+use std::collections::BTreeMap;
+
+use barge_model::rollout::{
+    Action, InstancePhase, InstanceSet, ObservedInstance, Outcome, Role, RolloutStatus, Withdrawal,
+};
+use barge_model::{InstanceId, Release, ReleaseId, Timestamp};
+use barge_operator::change::{Change, changes};
 use proptest::prelude::*;
 
 use crate::support::{approval, release};
@@ -136,5 +141,37 @@ proptest! {
         prop_assert_eq!(world.of(kept), index(replicas));
         prop_assert_eq!(world.of(gone), usize::from(fails), "the held one alone");
         prop_assert_eq!(world.sets.len(), 1);
+    }
+}
+
+#[test]
+fn a_held_one_that_is_kept_stands_for_one_that_was_asked_for() {
+    let release = release(1);
+    let instance = |number: u128, phase| ObservedInstance {
+        id: InstanceId::from_parts(Timestamp::default(), number),
+        release: release.id.clone(),
+        phase,
+        restarts: 0,
+        online: false,
+    };
+    let set = InstanceSet { release: release.clone(), role: Role::Candidate, target: 0, held_since: None };
+    let status = RolloutStatus { sets: vec![set], ..RolloutStatus::default() };
+    let (ready, held, draining) = (InstancePhase::Ready, InstancePhase::Held, InstancePhase::Draining);
+    for (phases, target, keep_held, pods, deleted) in [
+        (vec![], 2, 2, 2, 0),
+        (vec![held], 1, 1, 1, 0),
+        (vec![ready, held], 3, 3, 3, 0),
+        // A smaller target is for those that run; the held one is apart.
+        (vec![ready, ready, held], 1, 1, 2, 0),
+        // It is not kept any more: it goes, and another one comes.
+        (vec![ready, held], 2, 0, 2, 1),
+        (vec![ready, draining], 1, 1, 1, 0),
+    ] {
+        let instances: Vec<_> = phases.iter().zip(1..).map(|(phase, number)| instance(number, *phase)).collect();
+        let scale = Action::Scale { release: release.id.clone(), target, keep_held };
+        let changes = changes(&status, &[scale], &instances, &BTreeMap::new());
+        let deletes = changes.iter().filter(|change| matches!(change, Change::Delete { .. })).count();
+        let keep = Change::Keep { release: release.id.clone(), role: Role::Candidate, pods };
+        assert!(changes.contains(&keep) && deletes == deleted, "{phases:?}, {target}, {keep_held}: {changes:?}");
     }
 }
