@@ -31,7 +31,8 @@ pub enum Change {
     },
 }
 
-/// What is to be written, in this order. `sets` are the ReplicaSets that there are, each with its role and its number.
+/// What is to be written, in this order. `sets` are the ReplicaSets that there are, each with its role and its number. Both they and the
+/// instances have to be at least as new as what was written last.
 pub fn changes(
     status: &RolloutStatus,
     actions: &[Action],
@@ -92,7 +93,8 @@ fn pods(instances: &[ObservedInstance], release: &ReleaseId, target: u32, keep_h
 fn going(instances: &[ObservedInstance], release: &ReleaseId, target: u32, keep_held: u32) -> Vec<Change> {
     let of_release = instances.iter().filter(|instance| instance.release == *release);
     let mut live: Vec<&ObservedInstance> = of_release.filter(|instance| is_live(instance.phase)).collect();
-    live.sort_by_key(|instance| (instance.available(), instance.phase == InstancePhase::Ready));
+    // The same ones again, should it be asked twice.
+    live.sort_by_key(|one| (one.available(), one.phase == InstancePhase::Ready, one.id.clone()));
     let surplus = live.len().saturating_sub(index(target));
     let live = live.into_iter().take(surplus).map(|instance| Change::Delete { instance: instance.id.clone() });
     held(instances, release, keep_held).chain(live).collect()

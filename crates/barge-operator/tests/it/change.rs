@@ -15,6 +15,7 @@ use crate::world::World;
 /// Until nothing changes any more.
 fn settle(world: &mut World, held: impl Fn(&ReleaseId) -> bool + Copy) {
     for _ in 0..60 {
+        world.look();
         world.reconcile(usize::MAX);
         world.replica_sets();
         world.live(held);
@@ -108,11 +109,10 @@ fn a_replica_set_that_somebody_has_removed_or_changed_comes_back() {
 }
 
 proptest! {
-    /// What people do, and where the operator is killed.
+    /// What people do, where the operator is killed, and when it hears of the pods.
     #[test]
-    fn killed_between_any_two_writes_it_comes_to_the_same_end(
-        writes in prop::collection::vec(0usize..3, 1..80),
-        sets_first in any::<bool>(),
+    fn killed_between_any_two_writes_and_told_late_it_comes_to_the_same_end(
+        turns in prop::collection::vec((0usize..3, any::<bool>(), any::<bool>(), any::<bool>()), 1..80),
         replicas in 1u32..8,
         fails in any::<bool>(),
     ) {
@@ -120,19 +120,24 @@ proptest! {
         let second = release(2);
         let broken = |release: &ReleaseId| fails && *release == second.id;
         world.spec.target = Some(second.clone());
-        let half = writes.len() / 2;
-        for (number, writes) in writes.iter().enumerate() {
+        let half = turns.len() / 2;
+        for (number, (writes, looks, controls, lives)) in turns.into_iter().enumerate() {
             if number == half {
                 world.spec.approvals = vec![approval(&second)];
             }
-            world.reconcile(*writes);
-            if sets_first || number % 2 == 0 {
+            if looks {
+                world.look();
+            }
+            world.reconcile(writes);
+            if controls {
                 world.replica_sets();
             }
             let approved = !world.spec.approvals.iter().all(|approval| approval.release != second.id);
             prop_assert!(approved || world.of(&second.id) <= 1, "I1: {:?}", world.pods);
             prop_assert!(world.available() >= index(replicas), "I2: {:?}", world.pods);
-            world.live(broken);
+            if lives {
+                world.live(broken);
+            }
         }
         world.spec.approvals = vec![approval(&second)];
         settle(&mut world, broken);

@@ -13,6 +13,10 @@ pub(crate) struct World {
     pub(crate) status: RolloutStatus,
     pub(crate) pods: Vec<ObservedInstance>,
     pub(crate) sets: BTreeMap<ReleaseId, (Role, u32)>,
+    /// What the operator has seen last.
+    seen: Vec<ObservedInstance>,
+    /// The operator has written since: it waits for news at least as new as that.
+    wrote: bool,
     /// Whose pods a ReplicaSet does not look at any more.
     orphans: Vec<InstanceId>,
     made: u128,
@@ -23,16 +27,20 @@ impl World {
     /// What the operator does once: it sees, decides, stores and writes. `writes` of its writes come through, then it is killed.
     pub(crate) fn reconcile(&mut self, writes: usize) {
         self.now += 100;
-        let observed = Observed { instances: self.pods.clone(), ..Observed::default() };
+        if self.wrote {
+            self.look();
+        }
+        let observed = Observed { instances: self.seen.clone(), ..Observed::default() };
         let decision = step(&self.spec, &self.status, &observed, Timestamp::from_millis(self.now));
         self.status = decision.status;
-        let all = changes(&self.status, &decision.actions, &self.pods, &self.sets);
+        let all = changes(&self.status, &decision.actions, &self.seen, &self.sets);
         for change in all.into_iter().take(writes) {
             self.write(change);
         }
     }
 
     fn write(&mut self, change: Change) {
+        self.wrote = true;
         match change {
             Change::Keep { release, role, pods } => {
                 self.sets.insert(release, (role, pods));
@@ -42,10 +50,17 @@ impl World {
                 self.orphans.extend(self.pods.iter().filter(|pod| pod.release == release).map(|pod| pod.id.clone()));
             }
             Change::Delete { instance } => {
-                let pod = self.pods.iter_mut().find(|pod| pod.id == instance).expect("a pod that is there");
-                pod.phase = InstancePhase::Draining;
+                // One that is gone already is not found, which is as good.
+                let pod = self.pods.iter_mut().find(|pod| pod.id == instance);
+                pod.into_iter().for_each(|pod| pod.phase = InstancePhase::Draining);
             }
         }
+    }
+
+    /// News of the pods come in.
+    pub(crate) fn look(&mut self) {
+        self.seen = self.pods.clone();
+        self.wrote = false;
     }
 
     /// What Kubernetes' controller of ReplicaSets does: pods that end do not count, those that are not ready go first.
