@@ -23,7 +23,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("barge-gateway", &["barge-model", "barge-runtime"]),
     ("barge-registrar", &["barge-model", "barge-gateway", "barge-runtime"]),
     ("barge-engine-local", &["barge-model", "barge-engine", "barge-image", "barge-init", "barge-runtime"]),
-    ("barge-operator", &["barge-model", "barge-crds", "barge-init"]),
+    ("barge-operator", &["barge-model", "barge-crds", "barge-init", "barge-runtime"]),
     ("barge-server", &["barge-model", "barge-api", "barge-engine", "barge-runtime"]),
     ("greeter", &[]),
     ("e2e", &[]),

@@ -68,6 +68,10 @@ pub trait ServiceResource: kube::Resource<DynamicType = (), Scope = NamespaceRes
 
     /// What the operator has stored last.
     fn status(&self) -> Option<&ServiceStatus>;
+
+    /// The same resource with another status.
+    #[must_use]
+    fn with_status(self, status: ServiceStatus) -> Self;
 }
 
 impl ServiceResource for WebService {
@@ -80,6 +84,10 @@ impl ServiceResource for WebService {
     fn status(&self) -> Option<&ServiceStatus> {
         self.status.as_ref()
     }
+
+    fn with_status(self, status: ServiceStatus) -> Self {
+        Self { status: Some(status), ..self }
+    }
 }
 
 impl ServiceResource for RpcService {
@@ -91,6 +99,10 @@ impl ServiceResource for RpcService {
 
     fn status(&self) -> Option<&ServiceStatus> {
         self.status.as_ref()
+    }
+
+    fn with_status(self, status: ServiceStatus) -> Self {
+        Self { status: Some(status), ..self }
     }
 }
 

@@ -35,7 +35,7 @@ const PLAN: &str = "/barge-plan";
 /// What is the same for all releases of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The image that has barge-init, by digest: an image of a project need not have it.
+    /// The image that has barge-init in /app, by digest: an image of a project need not have it.
     pub barge_init: String,
     /// Secrets of the namespace with which images are pulled.
     pub pull_secrets: Vec<String>,
@@ -191,7 +191,7 @@ fn bring_barge_init(settings: &Settings) -> Container {
     Container {
         name: "barge-init".to_owned(),
         image: Some(settings.barge_init.clone()),
-        command: Some(["/barge-init", "install", HOME].map(str::to_owned).into()),
+        command: Some(["/app/barge-init", "install", HOME].map(str::to_owned).into()),
         volume_mounts: Some(vec![mount("barge", HOME)]),
         ..Container::default()
     }

@@ -1,11 +1,20 @@
 //! The operator: what the rollout machine decides, on Kubernetes.
 //!
-//! Data flow, all of it pure: pods → [`observe`] → `barge_model::rollout::step` → [`change`] → what is to be written, made by [`build`].
-//! [`names`] are the labels and annotations by which everything is found again.
+//! Data flow: watches → [`views`] → [`observe`] → `barge_model::rollout::step` → [`change`] → [`apply`], with what [`build`] makes of a release;
+//! [`reconcile`] is all of it for one service, [`run`] for all of them. `ask` hears from barge-init what Kubernetes cannot know. [`names`]
+//! are the labels and annotations by which everything is found again. `observe`, `change` and `build` are pure.
 //!
-//! It leaves out, so far, the loop that reads and writes.
+//! It leaves out registration: who is online, the pods' condition says, which the registrar sets. And so far: a lease between two operators, events,
+//! and the adoption of Deployments.
 
+pub mod apply;
+mod ask;
 pub mod build;
 pub mod change;
 pub mod names;
 pub mod observe;
+pub mod reconcile;
+pub mod run;
+pub mod views;
+
+pub use run::run;

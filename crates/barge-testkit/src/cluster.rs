@@ -24,3 +24,24 @@ fn own() -> Option<PathBuf> {
     let own = std::env::current_exe().ok()?;
     Some(own.ancestors().nth(3)?.join("cluster/run/admin.kubeconfig"))
 }
+
+/// Where nodes of `cargo xtask cluster` reach this machine.
+const HOST: &str = "10.99.0.1";
+
+/// The name by which the nodes reach a registry that listens everywhere on this machine, over HTTP.
+///
+/// # Panics
+/// It cannot be written down for them.
+#[allow(clippy::expect_used)] // For tests alone, where a panic is how to fail.
+pub fn trusted_registry(port: u16) -> String {
+    let name = format!("{HOST}:{port}");
+    if let Some(run) = own().as_deref().and_then(std::path::Path::parent) {
+        let directory = run.join("certs.d").join(&name);
+        std::fs::create_dir_all(&directory).expect("a directory for containerd");
+        // Without a host of its own, containerd 1.6 reads nothing of the file.
+        let text =
+            format!("server = \"http://{name}\"\n[host.\"http://{name}\"]\ncapabilities = [\"pull\", \"resolve\"]\n");
+        std::fs::write(directory.join("hosts.toml"), text).expect("a file for containerd");
+    }
+    name
+}

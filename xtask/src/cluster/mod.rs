@@ -94,7 +94,9 @@ fn up(nodes: u8) -> Result<()> {
 fn trust(registry: SocketAddr) -> Result<()> {
     let directory = home().join("run/certs.d").join(registry.to_string());
     std::fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
-    let text = format!("server = \"http://{registry}\"\n");
+    // Without a host of its own, containerd 1.6 reads nothing of the file.
+    let url = format!("http://{registry}");
+    let text = format!("server = \"{url}\"\n[host.\"{url}\"]\ncapabilities = [\"pull\", \"resolve\"]\n");
     std::fs::write(directory.join("hosts.toml"), text).with_context(|| format!("write into {}", directory.display()))
 }
 

@@ -5,6 +5,7 @@
 
 mod build;
 mod change;
+mod cluster;
 mod observe;
 mod support;
 mod world;

@@ -1,0 +1,173 @@
+//! What the cluster is known to be: the watches' latest news, kept by object.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use barge_model::rollout::Role;
+use barge_model::{InstanceId, Release, ReleaseId, ServiceKey};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+
+use crate::names;
+use crate::observe::Said;
+
+/// Whoever has written waits no longer than this for the news of it: a watch may have broken meanwhile and begun anew.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The objects of all services, and what was said by barge-init.
+#[derive(Debug)]
+pub struct Views {
+    /// All pods of ours.
+    pub pods: Store<Pod>,
+    /// All ReplicaSets of ours.
+    pub sets: Store<ReplicaSet>,
+    /// All ConfigMaps of ours.
+    pub maps: Store<ConfigMap>,
+    said: Mutex<HashMap<InstanceId, Said>>,
+    written: Mutex<HashMap<(String, ServiceKey), Vec<Written>>>,
+}
+
+/// Something that was written, of which the watches have not told yet.
+#[derive(Debug)]
+struct Written {
+    what: What,
+    at: Instant,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A ReplicaSet in this version, or a later one.
+    Set(ObjectRef<ReplicaSet>, u64),
+    /// No ReplicaSet of this UID any more.
+    NoSet(ObjectRef<ReplicaSet>, String),
+    /// A pod of this UID that is ending, or none.
+    NoPod(ObjectRef<Pod>, String),
+}
+
+impl Views {
+    /// Views of three stores, whose watches are somebody else's business.
+    pub fn new(pods: Store<Pod>, sets: Store<ReplicaSet>, maps: Store<ConfigMap>) -> Self {
+        Self { pods, sets, maps, said: Mutex::default(), written: Mutex::default() }
+    }
+
+    /// The pods of a service.
+    pub fn pods_of(&self, namespace: &str, key: &ServiceKey) -> Vec<Arc<Pod>> {
+        self.pods.state().into_iter().filter(|pod| is_of(pod.as_ref(), namespace, key)).collect()
+    }
+
+    /// The ReplicaSets of a service that are not about to go.
+    pub fn sets_of(&self, namespace: &str, key: &ServiceKey) -> Vec<Arc<ReplicaSet>> {
+        let all = self.sets.state().into_iter();
+        all.filter(|set| is_of(set.as_ref(), namespace, key) && set.metadata.deletion_timestamp.is_none()).collect()
+    }
+
+    /// What a release is: from its ConfigMap, or else from its ReplicaSet.
+    pub fn definition(&self, namespace: &str, key: &ServiceKey, release: &ReleaseId) -> Option<Release> {
+        let name = names::of_release(&key.service, release);
+        let map = self.maps.get(&ObjectRef::new(&name).within(namespace));
+        let of_map = map.as_ref().and_then(|map| map.data.as_ref()?.get("release.json"));
+        let set = self.sets.get(&ObjectRef::new(&name).within(namespace));
+        let of_set = set.as_ref().and_then(|set| set.metadata.annotations.as_ref()?.get(names::DEFINITION));
+        let texts = of_map.into_iter().chain(of_set);
+        texts.filter_map(|text| serde_json::from_str::<Release>(text).ok()).find(|found| found.id == *release)
+    }
+
+    /// What barge-init has said last of an instance.
+    pub fn said(&self, instance: &InstanceId) -> Option<Said> {
+        lock(&self.said).get(instance).cloned()
+    }
+
+    /// Keeps what was said of those that were asked, and nothing of others; true where it is news.
+    pub fn hear(&self, news: HashMap<InstanceId, Said>) -> bool {
+        let mut said = lock(&self.said);
+        let changed = *said != news;
+        *said = news;
+        changed
+    }
+
+    /// A ReplicaSet was written.
+    pub(crate) fn wrote_set(&self, key: &ServiceKey, set: &ReplicaSet) {
+        self.wrote(set, key, What::Set(ObjectRef::from_obj(set), version(set)));
+    }
+
+    /// A ReplicaSet was deleted.
+    pub(crate) fn deleted_set(&self, key: &ServiceKey, set: &ReplicaSet) {
+        self.wrote(set, key, What::NoSet(ObjectRef::from_obj(set), set.uid().unwrap_or_default()));
+    }
+
+    /// A pod was deleted.
+    pub(crate) fn deleted_pod(&self, key: &ServiceKey, pod: &Pod) {
+        self.wrote(pod, key, What::NoPod(ObjectRef::from_obj(pod), pod.uid().unwrap_or_default()));
+    }
+
+    fn wrote(&self, object: &impl ResourceExt, key: &ServiceKey, what: What) {
+        let place = (object.namespace().unwrap_or_default(), key.clone());
+        lock(&self.written).entry(place).or_default().push(Written { what, at: Instant::now() });
+    }
+
+    /// Whether the watches have told of all that was written for a service.
+    pub fn is_up_to_date(&self, namespace: &str, key: &ServiceKey) -> bool {
+        let mut all = lock(&self.written);
+        let place = (namespace.to_owned(), key.clone());
+        let Some(written) = all.get_mut(&place) else { return true };
+        written.retain(|written| written.at.elapsed() < PATIENCE && !self.has_told(&written.what));
+        let told = written.is_empty();
+        if told {
+            all.remove(&place);
+        }
+        told
+    }
+
+    fn has_told(&self, what: &What) -> bool {
+        match what {
+            What::Set(set, least) => self.sets.get(set).is_some_and(|set| version(set.as_ref()) >= *least),
+            What::NoSet(set, uid) => self
+                .sets
+                .get(set)
+                .is_none_or(|set| set.uid().as_ref() != Some(uid) || set.metadata.deletion_timestamp.is_some()),
+            What::NoPod(pod, uid) => self
+                .pods
+                .get(pod)
+                .is_none_or(|pod| pod.uid().as_ref() != Some(uid) || pod.metadata.deletion_timestamp.is_some()),
+        }
+    }
+}
+
+/// The ReplicaSets of a service as the changes are told of them.
+pub fn roles(sets: &[Arc<ReplicaSet>]) -> BTreeMap<ReleaseId, (Role, u32)> {
+    let role = |set: &ReplicaSet| {
+        let labels = set.metadata.labels.as_ref()?;
+        let release: ReleaseId = labels.get(names::RELEASE)?.parse().ok()?;
+        // One whose role somebody has taken away has none that is right.
+        let role = match labels.get(names::ROLE).map(String::as_str) {
+            Some("stable") => Role::Stable,
+            Some("candidate") => Role::Candidate,
+            _ => Role::Defunct,
+        };
+        let pods = set.spec.as_ref()?.replicas.unwrap_or(1);
+        Some((release, (role, u32::try_from(pods).unwrap_or(0))))
+    };
+    sets.iter().filter_map(|set| role(set)).collect()
+}
+
+fn is_of(object: &impl Resource, namespace: &str, key: &ServiceKey) -> bool {
+    let meta = object.meta();
+    let has = |name: &str, value: &str| {
+        meta.labels.as_ref().and_then(|labels| labels.get(name)).is_some_and(|found| found == value)
+    };
+    meta.namespace.as_deref() == Some(namespace)
+        && has(names::SERVICE, key.service.as_str())
+        && has(names::ENVIRONMENT, key.environment.as_str())
+}
+
+/// Versions of one object grow (KEP-5504).
+fn version(object: &impl ResourceExt) -> u64 {
+    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
