@@ -28,14 +28,14 @@ pub(crate) async fn ask(context: Arc<Context>, http: reqwest::Client, news: impl
         let asked: Vec<(InstanceId, String)> = pods.iter().filter_map(|pod| is_to_be_asked(pod.as_ref())).collect();
         let answers = futures_util::stream::iter(asked.into_iter().map(|(id, address)| {
             let http = http.clone();
-            async move { Some((id, one(&http, &address).await?)) }
+            async move { (id, one(&http, &address).await) }
         }));
-        let said: HashMap<InstanceId, Said> =
-            answers.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+        let said: HashMap<InstanceId, Option<Said>> = answers.buffer_unordered(AT_ONCE).collect().await;
         if context.views.hear(said) {
             news();
         }
-        tokio::time::sleep(PAUSE).await;
+        // Sooner where somebody cannot decide without.
+        let _ = tokio::time::timeout(PAUSE, context.views.asks.notified()).await;
     }
 }
 

@@ -11,9 +11,11 @@ use barge_crds::status::{InstanceStatus, WaitingStatus};
 use barge_crds::{ServiceResource, ServiceStatus};
 use barge_model::manifest::MAX_REPLICAS;
 use barge_model::rollout::{
-    Decision, InstancePhase, Observed, ObservedInstance, Role, RolloutSpec, RolloutStatus, step,
+    Decision, FailureReason, Finished, InstancePhase, Observed, ObservedInstance, Outcome, Role, RolloutSpec,
+    RolloutStatus, step,
 };
-use barge_model::{Release, ReleaseId, ServiceKey, Timestamp};
+use barge_model::{InstanceId, Release, ReleaseId, ServiceKey, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Api, PostParams};
 use kube::runtime::controller::Action;
@@ -25,7 +27,7 @@ use crate::apply::{ApplyError, Writer};
 use crate::build::{Owner, Settings};
 use crate::change::changes;
 use crate::names;
-use crate::observe::{Seen, observe};
+use crate::observe::{Said, Seen, observe};
 use crate::views::{Views, roles};
 
 /// While a service waits for news of what was written.
@@ -94,7 +96,12 @@ where
         Ok(stored) => stored,
         Err(error) => return refuse(resource.as_ref(), &context, &owner, &gone(&error), now).await,
     };
-    let seen = seen(&context.views, namespace, key);
+    let pods = context.views.pods_of(namespace, key);
+    if !context.views.is_asked(&pods) {
+        // A held one that nobody has heard of yet looks like one that starts, which may go.
+        return Ok(Action::requeue(NEWS_PAUSE));
+    }
+    let seen = seen(&context.views, &pods, &stored);
     let instances: Vec<ObservedInstance> = seen.iter().map(|seen| seen.instance.clone()).collect();
     let observed = Observed { instances: instances.clone(), ..Observed::default() };
     let decision = step(&service.wanted, &stored, &observed, now);
@@ -140,13 +147,21 @@ fn gone(error: &SetWithoutRelease) -> Nonsense {
 }
 
 /// The instances of a service, always in the same order.
-fn seen(views: &Views, namespace: &str, key: &ServiceKey) -> Vec<Seen> {
-    let pods = views.pods_of(namespace, key);
-    let said = |pod: &_| names::instance(&ResourceExt::uid(pod)?).and_then(|id| views.said(&id));
-    let mut seen: Vec<Seen> =
-        pods.iter().filter_map(|pod| observe(pod.as_ref(), said(pod.as_ref()).as_ref())).collect();
+fn seen(views: &Views, pods: &[Arc<Pod>], stored: &RolloutStatus) -> Vec<Seen> {
+    let said = |pod: &Pod| {
+        let id = names::instance(&pod.uid()?)?;
+        views.said(&id).or_else(|| failed_before(stored, &id))
+    };
+    let mut seen: Vec<Seen> = pods.iter().filter_map(|pod| observe(pod, said(pod).as_ref())).collect();
     seen.sort_by(|a, b| a.instance.id.cmp(&b.instance.id));
     seen
+}
+
+/// One whose failure is on record is held, whether it can be asked or not.
+fn failed_before(stored: &RolloutStatus, id: &InstanceId) -> Option<Said> {
+    let is_it = |end: &Finished| matches!(&end.outcome, Outcome::Failed { failure: FailureReason::StartFailed { instance } } if instance == id);
+    let on_record = stored.finished.iter().any(is_it);
+    on_record.then(|| Said { held: true, reason: "its start failed; it does not answer now".to_owned() })
 }
 
 fn release_of(status: &RolloutStatus, id: &ReleaseId) -> Option<Release> {

@@ -10,9 +10,10 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
+use tokio::sync::Notify;
 
 use crate::names;
-use crate::observe::Said;
+use crate::observe::{Said, is_to_be_asked};
 
 /// Whoever has written waits no longer than this for the news of it: a watch may have broken meanwhile and begun anew.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,7 +27,10 @@ pub struct Views {
     pub sets: Store<ReplicaSet>,
     /// All ConfigMaps of ours.
     pub maps: Store<ConfigMap>,
-    said: Mutex<HashMap<InstanceId, Said>>,
+    /// Of those that were asked; nothing where none of them ever answered.
+    said: Mutex<HashMap<InstanceId, Option<Said>>>,
+    /// Somebody waits for an answer.
+    pub(crate) asks: Notify,
     written: Mutex<HashMap<(String, ServiceKey), Vec<Written>>>,
 }
 
@@ -50,7 +54,7 @@ enum What {
 impl Views {
     /// Views of three stores, whose watches are somebody else's business.
     pub fn new(pods: Store<Pod>, sets: Store<ReplicaSet>, maps: Store<ConfigMap>) -> Self {
-        Self { pods, sets, maps, said: Mutex::default(), written: Mutex::default() }
+        Self { pods, sets, maps, said: Mutex::default(), asks: Notify::new(), written: Mutex::default() }
     }
 
     /// The pods of a service.
@@ -77,12 +81,26 @@ impl Views {
 
     /// What barge-init has said last of an instance.
     pub fn said(&self, instance: &InstanceId) -> Option<Said> {
-        lock(&self.said).get(instance).cloned()
+        lock(&self.said).get(instance).cloned().flatten()
     }
 
-    /// Keeps what was said of those that were asked, and nothing of others; true where it is news.
-    pub fn hear(&self, news: HashMap<InstanceId, Said>) -> bool {
+    /// Whether all of a service's pods that are to be asked were asked; whoever has just begun knows nothing of any. Sees to it that they are.
+    pub fn is_asked(&self, pods: &[Arc<Pod>]) -> bool {
+        let said = lock(&self.said);
+        let asked = pods.iter().filter_map(|pod| is_to_be_asked(pod.as_ref())).all(|(id, _)| said.contains_key(&id));
+        if !asked {
+            self.asks.notify_one();
+        }
+        asked
+    }
+
+    /// Keeps what was said of those that were asked, and nothing of others; true where it is news. Who does not answer now is taken at his
+    /// last word.
+    pub fn hear(&self, mut news: HashMap<InstanceId, Option<Said>>) -> bool {
         let mut said = lock(&self.said);
+        for (id, answer) in news.iter_mut().filter(|(_, answer)| answer.is_none()) {
+            *answer = said.get(id).cloned().flatten();
+        }
         let changed = *said != news;
         *said = news;
         changed

@@ -10,12 +10,16 @@ pub const KUBECONFIG: &str = "BARGE_TEST_KUBECONFIG";
 /// # Panics
 /// There is none, and [`STRICT`](crate::STRICT) is set to `1`.
 pub fn kubeconfig() -> Option<PathBuf> {
-    let given = std::env::var_os(KUBECONFIG).map(PathBuf::from);
-    let found = given.or_else(own).filter(|path| path.is_file());
+    let found = path();
     if found.is_none() {
         crate::skipped("there is no Kubernetes; hint: cargo xtask cluster up");
     }
     found
+}
+
+fn path() -> Option<PathBuf> {
+    let given = std::env::var_os(KUBECONFIG).map(PathBuf::from);
+    given.or_else(own).filter(|path| path.is_file())
 }
 
 /// That of `cargo xtask cluster`, which is there while the cluster runs.
@@ -35,8 +39,10 @@ const HOST: &str = "10.99.0.1";
 #[allow(clippy::expect_used)] // For tests alone, where a panic is how to fail.
 pub fn trusted_registry(port: u16) -> String {
     let name = format!("{HOST}:{port}");
-    if let Some(run) = own().as_deref().and_then(std::path::Path::parent) {
-        let directory = run.join("certs.d").join(&name);
+    // A cluster that somebody has given has to trust it by itself.
+    let certificates = path().and_then(|path| Some(path.parent()?.join("certs.d")));
+    if let Some(certificates) = certificates.filter(|certificates| certificates.is_dir()) {
+        let directory = certificates.join(&name);
         std::fs::create_dir_all(&directory).expect("a directory for containerd");
         // Without a host of its own, containerd 1.6 reads nothing of the file.
         let text =

@@ -2,13 +2,19 @@
 //!
 //! Who sets the readiness gate here is a stand-in for the registrar: whatever is ready is online.
 
+mod fuse;
 mod images;
 mod world;
 
 use barge_model::rollout::Withdrawal;
+use futures_util::StreamExt;
 
+use self::fuse::{Fuse, Moment};
 use self::world::World;
 use crate::support::approval;
+
+/// Set to a number to kill the operator at each of its writes from there on, and not at some of them: 1 for all.
+const POINTS: &str = "BARGE_OPERATOR_POINTS";
 
 #[tokio::test]
 async fn a_release_goes_its_way_and_one_that_cannot_start_is_held() {
@@ -78,4 +84,52 @@ async fn nonsense_is_a_condition_and_leaves_alone_what_runs() {
     assert!(told.waiting_on.message.starts_with("not accepted: spec.release.image: "), "{:?}", told.waiting_on);
     assert_eq!((told.available, world.pods_of(&first).await), (1, 1));
     world.end().await;
+}
+
+/// So many lives are tried at once: most of each is waiting.
+const AT_ONCE: usize = 6;
+
+/// A second release, approved, and a third one that cannot start and is taken back; the operator dies once on the way.
+async fn killed_once(world: &mut World, fuse: Fuse) {
+    let first = world.release("1", "hello").await;
+    world.want(2, &first, Some(approval(&first))).await;
+    world.wait("two of the first", |status| status.available == 2 && status.stable.is_some()).await;
+    world.restart_operator_with(fuse);
+    let second = world.release("2", "good day").await;
+    world.want(2, &second, None).await;
+    world.wait("the gate", |status| status.waiting_on.on == "approval").await;
+    assert_eq!((world.pods_of(&second).await, world.pods_of(&first).await), (1, 2), "I1");
+    world.want(2, &second, Some(approval(&second))).await;
+    let done = |status: &barge_crds::ServiceStatus| status.stable.as_deref() == Some(second.id.as_str());
+    world.wait("only the second", |status| done(status) && status.instances.len() == 2 && status.available == 2).await;
+    let broken = world.broken("3").await;
+    world.want(2, &broken, None).await;
+    world.wait("a held one", |status| status.instances.iter().any(|instance| instance.phase == "held")).await;
+    world.wait("the failure", |status| status.history.iter().any(|end| end.release == broken.id.as_str())).await;
+    assert_eq!(world.pods_of(&broken).await, 1, "I7");
+    world.take_back(Withdrawal { release: broken.id.clone(), rolled_back: false }).await;
+    world.wait("nobody is held", |status| status.instances.len() == 2 && status.available == 2).await;
+    assert_eq!(world.sets().await, 1);
+}
+
+#[tokio::test]
+async fn killed_with_any_of_its_writes_it_comes_to_the_same_end() {
+    let Some(mut world) = World::new("count").await else { return };
+    let counted = Fuse::new(usize::MAX, Moment::Before);
+    killed_once(&mut world, counted.clone()).await;
+    world.end().await;
+    let writes = counted.writes();
+    assert!(writes >= 15, "{writes} writes");
+    let from = std::env::var(POINTS).ok().map(|from| from.parse::<usize>().unwrap());
+    let points = (from.unwrap_or(1)..=writes).flat_map(|at| [(at, Moment::Before), (at, Moment::After)]);
+    // Some that are far apart, where not all are wanted.
+    let step = if from.is_some() { 1 } else { writes.div_ceil(2) };
+    let lives = points.step_by(step).map(async |(at, moment)| {
+        println!("killed with write {at} of {writes}, {moment:?}");
+        let name = if moment == Moment::Before { "before" } else { "after" };
+        let mut world = World::new(&format!("{name}-{at}")).await.unwrap();
+        killed_once(&mut world, Fuse::new(at, moment)).await;
+        world.end().await;
+    });
+    futures_util::stream::iter(lives).buffer_unordered(AT_ONCE).collect::<()>().await;
 }

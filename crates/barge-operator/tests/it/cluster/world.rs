@@ -11,12 +11,14 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::client::ClientBuilder;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::fuse::Fuse;
 use super::images::Images;
 use crate::support::{key, release};
 
@@ -26,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) struct World {
     client: Client,
+    config: Config,
     namespace: String,
     images: Images,
     settings: Settings,
@@ -51,7 +54,7 @@ impl World {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (kubeconfig, options) = (Kubeconfig::read_from(path).unwrap(), KubeConfigOptions::default());
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
-        let client = Client::try_from(config).unwrap();
+        let client = Client::try_from(config.clone()).unwrap();
         install(&client).await;
         let namespace = format!("{OWNER}-{name}-{}", std::process::id());
         let made = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
@@ -62,7 +65,7 @@ impl World {
         let operator = operate(&client, &settings, &namespace);
         let registrar = tokio::spawn(register(Api::namespaced(client.clone(), &namespace)));
         let (rollout, version, made) = (RolloutSpec::default(), 0, 0);
-        Some(Self { client, namespace, images, settings, operator, registrar, rollout, version, made })
+        Some(Self { client, config, namespace, images, settings, operator, registrar, rollout, version, made })
     }
 
     /// A release of greeter that starts.
@@ -167,6 +170,20 @@ impl World {
     pub(crate) fn restart_operator(&mut self) {
         self.operator.abort();
         self.operator = operate(&self.client, &self.settings, &self.namespace);
+    }
+
+    /// From now on an operator that dies with one of its writes, and another one after it.
+    pub(crate) fn restart_operator_with(&mut self, fuse: Fuse) {
+        self.operator.abort();
+        let fused = ClientBuilder::try_from(self.config.clone()).unwrap().with_layer(&fuse).build();
+        let (client, settings, namespace) = (self.client.clone(), self.settings.clone(), self.namespace.clone());
+        self.operator = tokio::spawn(async move {
+            tokio::select! {
+                () = barge_operator::run(fused, settings.clone(), Some(namespace.clone())) => {}
+                () = fuse.blown() => {}
+            }
+            barge_operator::run(client, settings, Some(namespace)).await;
+        });
     }
 
     pub(crate) async fn end(self) {
