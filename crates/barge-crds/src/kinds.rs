@@ -13,7 +13,7 @@ use crate::spec::ServiceSpec;
 use crate::status::ServiceStatus;
 
 macro_rules! service_kind {
-    ($doc:literal, $name:ident, $text:literal, $plural:literal, $short:literal) => {
+    ($doc:literal, $kind:ident, $resource:ident, $name:ident, $text:literal, $plural:literal, $short:literal) => {
         #[doc = $doc]
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, JsonSchema)]
         #[kube(
@@ -46,16 +46,32 @@ macro_rules! service_kind {
             #[serde(flatten)]
             pub service: ServiceSpec,
         }
+
+        impl ServiceResource for $resource {
+            const KIND: Kind = Kind::$kind;
+
+            fn spec(&self) -> &ServiceSpec {
+                &self.spec.service
+            }
+
+            fn status(&self) -> Option<&ServiceStatus> {
+                self.status.as_ref()
+            }
+
+            fn with_status(self, status: ServiceStatus) -> Self {
+                Self { status: Some(status), ..self }
+            }
+        }
     };
 }
 
 service_kind! {
     "A service that answers HTTP behind the gateway",
-    WebServiceSpec, "WebService", "webservices", "ws"
+    Web, WebService, WebServiceSpec, "WebService", "webservices", "ws"
 }
 service_kind! {
     "A service with a protocol of its own, which its consumers find through a registry",
-    RpcServiceSpec, "RpcService", "rpcservices", "rpcs"
+    Rpc, RpcService, RpcServiceSpec, "RpcService", "rpcservices", "rpcs"
 }
 
 /// What both kinds have, for whoever does the same with both.
@@ -72,38 +88,6 @@ pub trait ServiceResource: kube::Resource<DynamicType = (), Scope = NamespaceRes
     /// The same resource with another status.
     #[must_use]
     fn with_status(self, status: ServiceStatus) -> Self;
-}
-
-impl ServiceResource for WebService {
-    const KIND: Kind = Kind::Web;
-
-    fn spec(&self) -> &ServiceSpec {
-        &self.spec.service
-    }
-
-    fn status(&self) -> Option<&ServiceStatus> {
-        self.status.as_ref()
-    }
-
-    fn with_status(self, status: ServiceStatus) -> Self {
-        Self { status: Some(status), ..self }
-    }
-}
-
-impl ServiceResource for RpcService {
-    const KIND: Kind = Kind::Rpc;
-
-    fn spec(&self) -> &ServiceSpec {
-        &self.spec.service
-    }
-
-    fn status(&self) -> Option<&ServiceStatus> {
-        self.status.as_ref()
-    }
-
-    fn with_status(self, status: ServiceStatus) -> Self {
-        Self { status: Some(status), ..self }
-    }
 }
 
 /// The definitions to be applied to a cluster.
