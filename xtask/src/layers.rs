@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::output;
 
 /// What each crate may use of ours, in the order from the bottom up. Tests may use more.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     ("barge-model", &[]),
     ("barge-runtime", &[]),
     ("barge-init", &[]),
@@ -18,11 +18,14 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("barge-crds", &["barge-model"]),
     ("barge-engine", &["barge-model"]),
     ("barge-testkit", &["barge-model", "barge-engine"]),
+    ("barge-world", &["barge-model", "barge-crds", "barge-entrypoint", "barge-image", "barge-registry", "barge-testkit"]),
     ("barge-image", &["barge-model"]),
     ("barge-registry", &["barge-runtime"]),
     ("barge-gateway", &["barge-model", "barge-runtime"]),
-    ("barge-registrar", &["barge-model", "barge-gateway", "barge-runtime"]),
+    ("barge-registrar", &["barge-model", "barge-gateway", "barge-crds", "barge-runtime"]),
     ("barge-engine-local", &["barge-model", "barge-engine", "barge-image", "barge-init", "barge-runtime"]),
+    ("barge-engine-kube", &["barge-model", "barge-engine", "barge-crds", "barge-runtime"]),
+    ("barge-cluster", &["barge-model", "barge-crds", "barge-image", "barge-runtime"]),
     ("barge-operator", &["barge-model", "barge-crds", "barge-init", "barge-runtime"]),
     ("barge-server", &["barge-model", "barge-api", "barge-engine", "barge-runtime"]),
     ("greeter", &[]),

@@ -8,6 +8,7 @@
 
 pub mod convert;
 pub mod kinds;
+pub mod names;
 pub mod spec;
 pub mod status;
 pub mod values;

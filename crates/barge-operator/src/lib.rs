@@ -11,10 +11,10 @@ pub mod apply;
 mod ask;
 pub mod build;
 pub mod change;
-pub mod names;
 pub mod observe;
 pub mod reconcile;
 pub mod run;
 pub mod views;
 
+pub use barge_crds::names;
 pub use run::run;

@@ -1,18 +1,13 @@
 //! What a real API server makes of the definitions: what it refuses, fills in, shows and scales.
 
-use std::time::Duration;
-
 use barge_crds::spec::ServiceSpec;
-use barge_crds::{ServiceStatus, WebService, WebServiceSpec, definitions};
+use barge_crds::{ServiceStatus, WebService, WebServiceSpec};
 use barge_model::manifest::Kind;
 use barge_model::rollout::RolloutSpec;
 use barge_model::{Approval, ServiceKey, Timestamp};
-use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use barge_world::Place;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
-use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::support::{EARLIER, digest, release};
@@ -20,54 +15,26 @@ use crate::support::{EARLIER, digest, release};
 const OWNER: &str = "barge-test";
 
 /// A namespace of a test's own, in a cluster that knows the resources.
-struct World {
-    client: Client,
-    namespace: String,
-}
+struct World(Place);
 
 impl World {
     /// None, said aloud, where there is no cluster.
     async fn new(name: &str) -> Option<Self> {
-        let path = barge_testkit::cluster::kubeconfig()?;
-        // Another test of this program may have been first.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let kubeconfig = Kubeconfig::read_from(path).unwrap();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-        let client = Client::try_from(config).unwrap();
-        install(&client).await;
-        let namespace = format!("{OWNER}-{name}-{}", std::process::id());
-        let made = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
-        let made: Namespace = serde_json::from_value(made).unwrap();
-        Api::all(client.clone()).create(&PostParams::default(), &made).await.unwrap();
-        Some(Self { client, namespace })
+        Place::new(name).await.map(Self)
     }
 
     fn services(&self) -> Api<WebService> {
-        Api::namespaced(self.client.clone(), &self.namespace)
+        self.0.api()
     }
 
     /// For what the types would not let through.
     fn anything(&self) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::erase::<WebService>(&()))
+        let resource = ApiResource::erase::<WebService>(&());
+        Api::namespaced_with(self.0.client.clone(), &self.0.namespace, &resource)
     }
 
-    async fn end(self) {
-        let all: Api<Namespace> = Api::all(self.client);
-        all.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
-    }
-}
-
-async fn install(client: &Client) {
-    let all: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in definitions() {
-        let name = definition.name_any();
-        all.patch(&name, &PatchParams::apply(OWNER).force(), &Patch::Apply(&definition)).await.unwrap();
-        let known = kube::runtime::wait::await_condition(
-            all.clone(),
-            &name,
-            kube::runtime::wait::conditions::is_crd_established(),
-        );
-        tokio::time::timeout(Duration::from_secs(30), known).await.unwrap().unwrap();
+    async fn end(&self) {
+        self.0.end().await;
     }
 }
 

@@ -7,7 +7,7 @@ use barge_operator::names;
 use k8s_openapi::api::core::v1::EnvVar;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use crate::support::{key, release};
+use barge_world::{key, release};
 
 fn owner() -> Owner {
     let reference = OwnerReference {

@@ -9,7 +9,7 @@ use barge_model::{InstanceId, Release, ReleaseId, Timestamp};
 use barge_operator::change::{Change, changes};
 use proptest::prelude::*;
 
-use crate::support::{approval, release};
+use barge_world::{approval, release};
 use crate::world::World;
 
 /// Until nothing changes any more.

@@ -7,5 +7,4 @@ mod build;
 mod change;
 mod cluster;
 mod observe;
-mod support;
 mod world;

@@ -6,7 +6,7 @@ use barge_operator::observe::{Said, Seen, is_to_be_asked, observe};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use crate::support::release;
+use barge_world::release;
 
 fn pod(change: Value) -> Pod {
     let mut pod = json!({

@@ -3,15 +3,14 @@
 //! Who sets the readiness gate here is a stand-in for the registrar: whatever is ready is online.
 
 mod fuse;
-mod images;
 mod world;
 
 use barge_model::rollout::Withdrawal;
+use barge_world::approval;
 use futures_util::StreamExt;
 
 use self::fuse::{Fuse, Moment};
 use self::world::World;
-use crate::support::approval;
 
 /// Set to a number to kill the operator at each of its writes from there on, and not at some of them: 1 for all.
 const POINTS: &str = "BARGE_OPERATOR_POINTS";

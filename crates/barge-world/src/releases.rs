@@ -1,4 +1,4 @@
-//! Releases for tests.
+//! Releases of a service that greets.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,13 @@ use barge_model::manifest::{Drain, EnvValue, Kind, Memory, MilliCpu, Resources, 
 use barge_model::rollout::RolloutPlan;
 use barge_model::{Approval, Millis, Origin, Release, ReleaseId, ServiceKey, Timestamp};
 
-pub(crate) fn key() -> ServiceKey {
+/// The service.
+pub fn key() -> ServiceKey {
     ServiceKey::new("test".parse().unwrap(), "greeter".parse().unwrap())
 }
 
-pub(crate) fn release(number: u128) -> Release {
+/// A release that no pod can be made of: its image is nowhere.
+pub fn release(number: u128) -> Release {
     let env = [
         ("GREETING".to_owned(), EnvValue::Text("hello $(PORT)".to_owned())),
         ("PASSWORD".to_owned(), EnvValue::Secret { secret: "greeter-password".to_owned() }),
@@ -39,7 +41,8 @@ pub(crate) fn release(number: u128) -> Release {
     }
 }
 
-pub(crate) fn approval(release: &Release) -> Approval {
+/// What opens the gate for a release.
+pub fn approval(release: &Release) -> Approval {
     Approval {
         release: release.id.clone(),
         digest: release.digest.clone(),

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 /// The registry, for as long as it lives.
-pub(crate) struct Images {
+pub struct Images {
     _directory: TempDir,
     /// As this machine reaches it.
     here: SocketAddr,
@@ -31,7 +31,8 @@ impl Drop for Images {
 }
 
 impl Images {
-    pub(crate) async fn new() -> Self {
+    /// An empty registry that answers wherever nodes ask.
+    pub async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let storage = Storage::open(directory.path().join("registry"), 1 << 30).unwrap();
         let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
@@ -43,7 +44,7 @@ impl Images {
     }
 
     /// Builds an image of files and pushes it; the result is its repository and its digest.
-    pub(crate) async fn push(&self, name: &str, files: &Path, command: &[&str]) -> (String, String) {
+    pub async fn push(&self, name: &str, files: &Path, command: &[&str]) -> (String, String) {
         let runtime =
             Runtime { command: command.iter().map(|word| (*word).to_owned()).collect(), labels: Default::default() };
         let image = build(BuildRequest { path: files, leave_out: &[], base: "scratch", runtime }, None).await.unwrap();
@@ -53,7 +54,7 @@ impl Images {
     }
 
     /// The image with barge-init, by digest.
-    pub(crate) async fn barge_init(&self) -> String {
+    pub async fn barge_init(&self) -> String {
         let files = tempfile::tempdir().unwrap();
         barge_entrypoint::place(&files.path().join("barge-init")).unwrap();
         let (image, digest) = self.push("barge-init", files.path(), &["/app/barge-init", "--help"]).await;
@@ -61,7 +62,7 @@ impl Images {
     }
 
     /// An image of greeter with a configuration.
-    pub(crate) async fn greeter(&self, config: &str) -> (String, String) {
+    pub async fn greeter(&self, config: &str) -> (String, String) {
         let files = tempfile::tempdir().unwrap();
         std::fs::copy(greeter(), files.path().join("greeter")).unwrap();
         std::fs::write(files.path().join("greeter.conf"), config).unwrap();

@@ -1,0 +1,1 @@
+//! The Engine port over the custom resources of a Kubernetes cluster.

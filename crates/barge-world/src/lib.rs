@@ -1,0 +1,14 @@
+//! What tests on a real Kubernetes begin with: a namespace of their own, a registry that the nodes can reach, images and releases of a small service.
+//!
+//! For tests alone, so that it says what is wrong by panicking.
+
+// A panic is how a test fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod images;
+mod place;
+mod releases;
+
+pub use images::Images;
+pub use place::{PATIENCE, Place, install, register};
+pub use releases::{approval, key, release};
