@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::output;
 
 /// What each crate may use of ours, in the order from the bottom up. Tests may use more.
-const LAYERS: [(&str, &[&str]); 22] = [
+const LAYERS: [(&str, &[&str]); 23] = [
     ("barge-model", &[]),
     ("barge-runtime", &[]),
     ("barge-init", &[]),
@@ -26,7 +26,8 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("barge-engine-local", &["barge-model", "barge-engine", "barge-image", "barge-init", "barge-runtime"]),
     ("barge-engine-kube", &["barge-model", "barge-engine", "barge-crds", "barge-runtime"]),
     ("barge-cluster", &["barge-model", "barge-crds", "barge-image", "barge-runtime"]),
-    ("barge-operator", &["barge-model", "barge-crds", "barge-init", "barge-runtime"]),
+    ("barge-lease", &[]),
+    ("barge-operator", &["barge-model", "barge-crds", "barge-init", "barge-lease", "barge-runtime"]),
     ("barge-server", &["barge-model", "barge-api", "barge-engine", "barge-runtime"]),
     ("greeter", &[]),
     ("e2e", &[]),
