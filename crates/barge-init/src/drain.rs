@@ -1,11 +1,14 @@
 //! The wait for silence before a stop: asks the traffic target how long the instance has had no request.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::Host;
 use crate::http::{self, Answer};
+use crate::plan::{expand, own_environment};
 use crate::socket::StopRequest;
 use crate::status::in_words;
 
@@ -37,9 +40,9 @@ pub(crate) fn wait(request: &StopRequest) -> String {
     let (quiet, limit) = (Duration::from_millis(request.quiet_ms), Duration::from_millis(request.limit_ms));
     let source = match (&request.traffic, &request.url) {
         (Some(check), _) => Source::Target(check),
-        (None, Some(url)) => match Url::of(url) {
-            Some(url) => Source::Own(url, None),
-            None => return format!("the zero-traffic check {url:?} is no http URL of an address: not waited"),
+        (None, Some(url)) => match Url::of(url, &own_environment()) {
+            Some(url) => Source::Url(url, None),
+            None => return format!("the zero-traffic check {url:?} is no http URL of a host: not waited"),
         },
         (None, None) => {
             let wait = WITHOUT_CHECK.min(limit);
@@ -54,23 +57,46 @@ pub(crate) fn wait(request: &StopRequest) -> String {
 enum Source<'a> {
     /// A traffic target that knows how long there was no request.
     Target(&'a TrafficCheck),
-    /// The project itself, and since when it has said that there is none.
-    Own(Url, Option<Instant>),
+    /// The project itself, or whoever the platform says, and since when it has said that there is none.
+    Url(Url, Option<Instant>),
 }
 
-/// A plain URL: `http://ADDRESS:PORT/PATH`.
+/// A plain URL: `http://HOST:PORT/PATH`, with variables of barge-init's own environment.
 struct Url {
-    address: SocketAddr,
+    host: Host,
     path: String,
 }
 
 impl Url {
-    fn of(text: &str) -> Option<Self> {
+    fn of(text: &str, variables: &BTreeMap<String, String>) -> Option<Self> {
+        let text = expand(text, variables);
         let rest = text.strip_prefix("http://")?;
-        let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let address = address.replace("localhost", "127.0.0.1");
-        Some(Self { address: address.parse().ok()?, path: format!("/{path}") })
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        // It is to become lines of a request.
+        let one_word = |text: &str| !text.contains(|letter: char| letter.is_whitespace() || letter.is_control());
+        let host = host_and_port(host).filter(|_| one_word(rest))?;
+        Some(Self { host: Host::new(host), path: format!("/{path}") })
     }
+
+    fn ask(&mut self, limit: Duration) -> Option<Answer> {
+        let deadline = Instant::now() + limit;
+        let stream = self.host.connect(deadline).ok()?;
+        http::get_over(stream, self.host.name(), &self.path, None, deadline).ok()
+    }
+}
+
+/// `HOST:PORT` of what stands in a URL, where the port may be left out.
+fn host_and_port(text: &str) -> Option<String> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok().filter(|port: &u16| *port > 0)?),
+        _ => (text, 80),
+    };
+    // An image may have nothing that knows this name.
+    let host = if host == "localhost" { "127.0.0.1" } else { host };
+    let of_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_');
+    let of_version_6 = host.starts_with('[') && format!("{host}:{port}").parse::<SocketAddr>().is_ok();
+    let sound = of_version_6 || (!host.is_empty() && host.chars().all(of_name));
+    sound.then(|| format!("{host}:{port}"))
 }
 
 /// What an answer says.
@@ -97,8 +123,8 @@ impl Source<'_> {
                 }
                 Ok(_) | Err(_) => Said::Nothing,
             },
-            Source::Own(url, since) => match http::get(url.address, &url.path, None, limit) {
-                Ok(Answer::Http { status: 200, body }) => match in_flight(&body) {
+            Source::Url(url, since) => match url.ask(limit) {
+                Some(Answer::Http { status: 200, body }) => match in_flight(&body) {
                     Some(0) => {
                         let since = *since.get_or_insert_with(Instant::now);
                         if since.elapsed() >= quiet {
@@ -113,7 +139,7 @@ impl Source<'_> {
                     }
                     None => Said::Nothing,
                 },
-                Ok(_) | Err(_) => Said::Nothing,
+                Some(_) | None => Said::Nothing,
             },
         }
     }
@@ -146,5 +172,41 @@ fn until_quiet(mut source: Source<'_>, quiet: Duration, limit: Duration) -> Stri
             }
         }
         std::thread::sleep(INTERVAL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_names_a_host_and_variables() {
+        let variables = [("UID", "123e4567"), ("PORT", "8080"), ("LINES", "a\r\nb")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let rows = [
+            ("http://127.0.0.1:8080/in-flight", Some(("127.0.0.1:8080", "/in-flight"))),
+            ("http://localhost:$PORT", Some(("127.0.0.1:8080", "/"))),
+            ("http://mylocalhost:80/", Some(("mylocalhost:80", "/"))),
+            (
+                "http://registrar.barge-system:7375/v1/${UID}?a=$UID",
+                Some(("registrar.barge-system:7375", "/v1/123e4567?a=123e4567")),
+            ),
+            ("http://registrar/v1/$UNKNOWN", Some(("registrar:80", "/v1/$UNKNOWN"))),
+            ("http://[fd00::1]:7375/v1", Some(("[fd00::1]:7375", "/v1"))),
+            ("http://[fd00::1]/v1", Some(("[fd00::1]:80", "/v1"))),
+            ("https://registrar:80/", None),
+            ("http://:80/", None),
+            ("http://registrar:0/", None),
+            ("http://registrar:port/", None),
+            ("http://user@registrar:80/", None),
+            ("http://fd00::1:80/", None),
+            ("http://registrar:80/$LINES", None),
+            ("registrar:80", None),
+        ];
+        for (text, expected) in rows {
+            let url = Url::of(text, &variables);
+            let found = url.as_ref().map(|url| (url.host.name(), url.path.as_str()));
+            assert_eq!(found, expected, "{text}");
+        }
     }
 }

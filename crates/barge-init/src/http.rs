@@ -29,9 +29,23 @@ const MAX_ANSWER: usize = 8 * 1024;
 pub fn get(address: SocketAddr, path: &str, token: Option<&str>, limit: Duration) -> io::Result<Answer> {
     let deadline = Instant::now() + limit;
     let stream = TcpStream::connect_timeout(&address, limit)?;
+    get_over(stream, &address.to_string(), path, token, deadline)
+}
+
+/// Asks for a path over a connection that was made for it, until `deadline`.
+///
+/// # Errors
+/// The connection, or the time running out.
+pub(crate) fn get_over(
+    stream: TcpStream,
+    host: &str,
+    path: &str,
+    token: Option<&str>,
+    deadline: Instant,
+) -> io::Result<Answer> {
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let head = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: barge-init\r\nAccept: */*\r\n{authorization}Connection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: barge-init\r\nAccept: */*\r\n{authorization}Connection: close\r\n\r\n"
     );
     exchange(stream, head.as_bytes(), deadline)
 }

@@ -1,4 +1,4 @@
-//! Connections to registries that are named as `HOST:PORT`, bounded in time, and what went wrong in words.
+//! Connections to registries, and to whoever tells of traffic, that are named as `HOST:PORT`, bounded in time, and what went wrong in words.
 //!
 //! A name is looked up for each connection, since a registry may move. The resolver has no limit that could be set, so a thread of its own
 //! waits for it; where it is late or fails, the addresses that were found last are tried.
@@ -31,9 +31,9 @@ impl From<Trouble> for Outcome {
 /// How a name is looked up.
 type LookUp = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
-/// Where a registry's server is.
+/// Where a server is.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(crate) struct Host {
     name: String,
     /// What the last look-up has found.
     known: Vec<SocketAddr>,
@@ -44,16 +44,16 @@ pub(super) struct Host {
 
 impl Host {
     /// The host with a name, as `HOST:PORT`.
-    pub(super) fn new(name: String) -> Self {
+    pub(crate) fn new(name: String) -> Self {
         Self { name, known: Vec::new(), asked: None, look_up: |name| Ok(name.to_socket_addrs()?.collect()) }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Connects to the first of its addresses that accepts.
-    pub(super) fn connect(&mut self, deadline: Instant) -> Result<TcpStream, String> {
+    pub(crate) fn connect(&mut self, deadline: Instant) -> Result<TcpStream, String> {
         let addresses = self.addresses(deadline).map_err(|why| format!("{} cannot be found: {why}", self.name))?;
         let mut why = String::new();
         for (tried, address) in addresses.iter().enumerate() {

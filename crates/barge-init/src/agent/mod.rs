@@ -28,8 +28,9 @@ use self::handle::Instance;
 use self::protocol::Protocol;
 use self::secret::Credentials;
 use self::zookeeper::ZooKeeper;
-use crate::plan::expand;
+use crate::plan::{expand, own_environment};
 
+pub(crate) use connect::Host;
 pub use handle::Handle;
 pub use secret::Secret;
 
@@ -221,9 +222,7 @@ impl Agent {
     /// The address to tell: the plan's, with what it leaves open from the instance's own.
     fn told(&self, own: Option<SocketAddr>) -> Result<SocketAddr, AgentError> {
         let Some(template) = &self.address else { return own.map(for_others).ok_or(AgentError::NoAddress) };
-        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-        let variables = variables.filter_map(|(name, value)| Some((name, value.into_string().ok()?))).collect();
-        expanded(template, &variables, own)
+        expanded(template, &own_environment(), own)
     }
 }
 

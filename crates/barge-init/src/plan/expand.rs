@@ -1,10 +1,17 @@
 //! Variables in commands and templates.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 /// Replaces `$NAME` and `${NAME}` by variables of `env`; an unknown name and `$$` stay readable: `$$` becomes `$`.
 pub fn expand(text: &str, env: &BTreeMap<String, String>) -> String {
     replace(text, env, true)
+}
+
+/// The variables of barge-init's own environment that are text.
+pub(crate) fn own_environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// Replaces `${NAME}` alone, for templates: `$name` means something to many configuration files.

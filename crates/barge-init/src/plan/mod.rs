@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 
+pub(crate) use expand::own_environment;
 pub use expand::{expand, fill_template};
 pub use line::LineError;
 pub(crate) use line::{OPTIONS, parse};
@@ -238,7 +239,8 @@ pub struct Stop {
     pub limit_ms: u64,
     /// From SIGTERM to SIGKILL, in milliseconds.
     pub grace_ms: u64,
-    /// A URL of the project's own that answers with the number of requests in flight.
+    /// A URL that answers with the number of requests in flight: `http://HOST:PORT/PATH`, of the project's own or of the platform. `$NAME` and
+    /// `${NAME}` stand for variables of barge-init's own environment.
     pub check: Option<String>,
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use barge_init::plan::Stop;
 use barge_init::{Phase, Plan, StopRequest, TrafficCheck};
 
 use crate::support::{Init, PROGRAM, ready, serve, shell, timeline};
@@ -109,12 +110,42 @@ fn a_project_may_tell_itself_whether_it_is_in_use() {
 }
 
 #[test]
+fn a_check_may_be_somewhere_else_by_name_and_name_the_pod() {
+    let address = serve(|head| {
+        let ours = head.starts_with("GET /v1/traffic/123e4567 HTTP") && head.contains("\r\nHost: LOCALHOST:");
+        if ours { answer(200, r#"{"in_flight": 0}"#) } else { answer(404, head) }
+    });
+    let mut plan = ready(shell("sleep 1000"));
+    plan.stop = Stop { quiet_ms: 60, limit_ms: 60_000, ..Stop::default() };
+    // In capitals it is a name like any other.
+    plan.stop.check = Some(format!("http://LOCALHOST:{}/v1/traffic/$BARGE_POD_UID", address.port()));
+    let mut init = Init::start_after("export BARGE_POD_UID=123e4567", &plan);
+    init.wait_phase(Phase::Ready);
+    init.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(init.exit().0, 0);
+    let steps = timeline(&init.file().unwrap());
+    assert!(steps.contains("drained: no request for 60 ms"), "{steps}");
+}
+
+#[test]
+fn a_check_that_cannot_be_found_or_understood_holds_no_stop_up_beyond_the_limit() {
+    let refuses = serve(|_| answer(404, "the registrar does not know this pod\n"));
+    for host in ["nobody.invalid:80".to_owned(), refuses.to_string()] {
+        let mut plan = ready(shell("sleep 1000"));
+        plan.stop = Stop { limit_ms: 300, check: Some(format!("http://{host}/v1/traffic/1")), ..Stop::default() };
+        let (code, steps) = stopped_by_term(&plan);
+        assert_eq!(code, 0);
+        assert!(steps.contains("drained: "), "{steps}");
+    }
+}
+
+#[test]
 fn a_check_that_is_no_address_is_said_and_not_waited_for() {
     let mut plan = ready(shell("sleep 1000"));
     plan.stop.limit_ms = 60_000;
     plan.stop.check = Some("https://example.org/in-flight".to_owned());
     let (_, steps) = stopped_by_term(&plan);
-    assert!(steps.contains("is no http URL of an address"), "{steps}");
+    assert!(steps.contains("is no http URL of a host"), "{steps}");
 }
 
 #[test]
