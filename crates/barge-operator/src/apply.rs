@@ -72,7 +72,7 @@ impl Writer<'_> {
 
     /// Brings the ConfigMap of a release back, where it is not there. Pods cannot start without it.
     pub(crate) async fn pin(&self, release: &Release) -> Result<(), ApplyError> {
-        let map = build::config_map(self.owner, self.key, release)?;
+        let map = build::config_map(self.owner, self.key, release, self.settings)?;
         let found = kube::runtime::reflector::ObjectRef::from_obj(&map);
         if self.views.maps.get(&found).is_some_and(|found| found.data == map.data) {
             return Ok(());

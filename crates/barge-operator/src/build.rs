@@ -39,6 +39,9 @@ pub struct Settings {
     pub barge_init: String,
     /// Secrets of the namespace with which images are pulled.
     pub pull_secrets: Vec<String>,
+    /// Where pods ask the registrar whether they are out of traffic, such as `http://barge-registrar.barge-system:7375`. Without it they wait for
+    /// a fixed time before they stop.
+    pub registrar: Option<String>,
 }
 
 /// Whose the objects are.
@@ -67,9 +70,14 @@ pub enum BuildError {
 ///
 /// # Errors
 /// The release cannot be written as JSON.
-pub fn config_map(owner: &Owner, key: &ServiceKey, release: &Release) -> Result<ConfigMap, BuildError> {
+pub fn config_map(
+    owner: &Owner,
+    key: &ServiceKey,
+    release: &Release,
+    settings: &Settings,
+) -> Result<ConfigMap, BuildError> {
     let data = BTreeMap::from([
-        ("plan.json".to_owned(), json(release, &plan(key, release))?),
+        ("plan.json".to_owned(), json(release, &plan(key, release, settings))?),
         ("release.json".to_owned(), json(release, release)?),
     ]);
     let metadata = metadata(owner, key, release);
@@ -125,7 +133,7 @@ fn metadata(owner: &Owner, key: &ServiceKey, release: &Release) -> ObjectMeta {
 }
 
 /// What barge-init does in each pod of the release.
-fn plan(key: &ServiceKey, release: &Release) -> Plan {
+fn plan(key: &ServiceKey, release: &Release, settings: &Settings) -> Plan {
     let config = &release.config;
     let main = Process {
         command: config.command.clone(),
@@ -155,7 +163,8 @@ fn plan(key: &ServiceKey, release: &Release) -> Plan {
             quiet_ms: config.drain.quiet.0,
             limit_ms: config.drain.limit.0,
             grace_ms: config.drain.grace.0,
-            check: None,
+            // barge-init fills in which pod it is.
+            check: settings.registrar.as_ref().map(|registrar| format!("{registrar}/v1/traffic/$BARGE_POD_UID")),
         },
         agent: None,
         termination_message: Some("/dev/termination-log".into()),

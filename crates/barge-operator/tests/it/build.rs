@@ -23,13 +23,13 @@ fn owner() -> Owner {
 
 fn settings() -> Settings {
     let barge_init = format!("registry.example.com/barge-init@sha256:{}", "b".repeat(64));
-    Settings { barge_init, pull_secrets: vec!["pull".to_owned()] }
+    Settings { barge_init, pull_secrets: vec!["pull".to_owned()], registrar: Some("http://registrar.example:7375".to_owned()) }
 }
 
 #[test]
 fn a_definition_is_pinned_twice_and_can_be_read_from_both() {
     let release = release(7);
-    let map = config_map(&owner(), &key(), &release).unwrap();
+    let map = config_map(&owner(), &key(), &release, &settings()).unwrap();
     let set = replica_set(&owner(), &key(), &release, (Role::Candidate, 1), &settings()).unwrap();
     let texts =
         [map.data.unwrap()["release.json"].clone(), set.metadata.annotations.unwrap()[names::DEFINITION].clone()];
@@ -42,10 +42,11 @@ fn a_definition_is_pinned_twice_and_can_be_read_from_both() {
 #[test]
 fn barge_init_understands_its_plan() {
     let release = release(7);
-    let map = config_map(&owner(), &key(), &release).unwrap();
+    let map = config_map(&owner(), &key(), &release, &settings()).unwrap();
     let plan: barge_init::Plan = serde_json::from_str(&map.data.unwrap()["plan.json"]).unwrap();
     assert_eq!(plan.main.command, release.config.command);
     assert_eq!(plan.stop.limit_ms, release.config.drain.limit.0);
+    assert_eq!(plan.stop.check.as_deref(), Some("http://registrar.example:7375/v1/traffic/$BARGE_POD_UID"));
     assert!(plan.main.inherit_env && plan.main.env.is_empty(), "no secret and no value stands in the plan");
 }
 
@@ -81,7 +82,7 @@ fn a_pod_is_what_the_release_says() {
 #[test]
 fn the_same_release_makes_the_same_objects() {
     let make = || {
-        let map = config_map(&owner(), &key(), &release(7)).unwrap();
+        let map = config_map(&owner(), &key(), &release(7), &settings()).unwrap();
         let set = replica_set(&owner(), &key(), &release(7), (Role::Stable, 2), &settings()).unwrap();
         (map, set)
     };

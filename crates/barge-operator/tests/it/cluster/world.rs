@@ -38,7 +38,7 @@ impl World {
     /// None, said aloud, where there is no cluster.
     pub(crate) async fn new(name: &str) -> Option<Self> {
         let place = Place::new(name).await?;
-        let settings = Settings { barge_init: place.barge_init.clone(), pull_secrets: Vec::new() };
+        let settings = Settings { barge_init: place.barge_init.clone(), pull_secrets: Vec::new(), registrar: None };
         let operator = operate(&place, &settings);
         let registrar = tokio::spawn(register(place.api()));
         Some(Self { place, settings, operator, registrar, rollout: RolloutSpec::default(), version: 0 })
