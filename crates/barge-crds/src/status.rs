@@ -14,6 +14,8 @@ pub struct ServiceStatus {
     pub observed_generation: i64,
     /// The version of the specification that this answers.
     pub version: i64,
+    /// The lead of the operator that has written this; one of an earlier lead writes nothing more.
+    pub epoch: i64,
     /// Instances that count for an autoscaler: of the stable release, or of all where a release goes on after its approval, but never more
     /// than are wanted.
     pub replicas: i32,

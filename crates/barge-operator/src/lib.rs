@@ -4,17 +4,20 @@
 //! [`reconcile`] is all of it for one service, [`run`] for all of them. `ask` hears from barge-init what Kubernetes cannot know. [`names`]
 //! are the labels and annotations by which everything is found again. `observe`, `change` and `build` are pure.
 //!
-//! It leaves out registration: who is online, the pods' condition says, which the registrar sets. And so far: a lease between two operators, events,
-//! and the adoption of Deployments.
+//! [`events`] are what people are told of it. Which replica works, `barge-lease` says.
+//!
+//! It leaves out registration: who is online, the pods' condition says, which the registrar sets. And so far: the adoption of Deployments.
 
 pub mod apply;
 mod ask;
 pub mod build;
 pub mod change;
+pub mod events;
 pub mod observe;
 pub mod reconcile;
 pub mod run;
+mod status;
 pub mod views;
 
 pub use barge_crds::names;
-pub use run::run;
+pub use run::{Operator, run};

@@ -7,27 +7,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use barge_crds::convert::{self, Nonsense, SetWithoutRelease};
-use barge_crds::status::{InstanceStatus, WaitingStatus};
 use barge_crds::{ServiceResource, ServiceStatus};
-use barge_model::manifest::MAX_REPLICAS;
+use barge_lease::{Health, Tenure};
 use barge_model::rollout::{
-    Decision, FailureReason, Finished, InstancePhase, Observed, ObservedInstance, Outcome, Role, RolloutSpec,
-    RolloutStatus, step,
+    FailureReason, Finished, Observed, ObservedInstance, Outcome, RegistrarHealth, Role, RolloutSpec, RolloutStatus,
+    step,
 };
 use barge_model::{InstanceId, Release, ReleaseId, ServiceKey, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Api, PostParams};
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use crate::apply::{ApplyError, Writer};
 use crate::build::{Owner, Settings};
 use crate::change::changes;
+use crate::events::{Events, told};
 use crate::names;
 use crate::observe::{Said, Seen, observe};
+use crate::status;
 use crate::views::{Views, roles};
 
 /// While a service waits for news of what was written.
@@ -36,9 +37,6 @@ const NEWS_PAUSE: Duration = Duration::from_millis(20);
 const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
 /// A service that rests is looked at all the same, should a watch have lost something.
 const REST: Duration = Duration::from_secs(300);
-/// As many instances as a page of `kubectl describe` takes.
-const LISTED: usize = 20;
-
 /// What all reconciles share.
 pub struct Context {
     /// The API server.
@@ -47,6 +45,25 @@ pub struct Context {
     pub views: Views,
     /// What is the same for all releases.
     pub settings: Settings,
+    /// The lead in which all of this is done.
+    pub(crate) tenure: Tenure,
+    /// How the registrar is.
+    pub(crate) registrar: watch::Receiver<Health>,
+    /// What people are told.
+    pub(crate) events: Events,
+}
+
+impl Context {
+    fn epoch(&self) -> i64 {
+        i64::try_from(self.tenure.epoch()).unwrap_or(i64::MAX)
+    }
+
+    fn registrar(&self) -> RegistrarHealth {
+        match &*self.registrar.borrow() {
+            Health::Well => RegistrarHealth::Healthy,
+            Health::Ill(reason) => RegistrarHealth::Unhealthy { reason: reason.clone() },
+        }
+    }
 }
 
 /// Why a reconcile did not come to its end.
@@ -92,6 +109,10 @@ where
         context.views.definition(namespace, key, id).or(of_target)
     };
     let before = resource.status().cloned().unwrap_or_default();
+    if before.epoch > context.epoch() {
+        // Somebody else leads already; the lease will say so as well.
+        return Ok(Action::requeue(CONFLICT_PAUSE));
+    }
     let stored = match convert::stored(&before, definition) {
         Ok(stored) => stored,
         Err(error) => return refuse(resource.as_ref(), &context, &owner, &gone(&error), now).await,
@@ -103,12 +124,19 @@ where
     }
     let seen = seen(&context.views, &pods, &stored);
     let instances: Vec<ObservedInstance> = seen.iter().map(|seen| seen.instance.clone()).collect();
-    let observed = Observed { instances: instances.clone(), ..Observed::default() };
+    let observed = Observed { instances: instances.clone(), registrar: context.registrar(), ..Observed::default() };
     let decision = step(&service.wanted, &stored, &observed, now);
-    let after = status(resource.as_ref(), &service, &decision, &seen, now);
+    let sets = roles(&context.views.sets_of(namespace, key));
+    let changes = changes(&decision.status, &decision.actions, &instances, &sets);
+    let mut after = status::decided(resource.as_ref(), (key, &service.wanted), &decision, &seen, now);
+    // Whoever led before must find that his version is no more, before anything is done.
+    if !changes.is_empty() || after != before {
+        after.epoch = context.epoch();
+    }
     if after != before && !store(resource.as_ref(), &context, namespace, &after).await? {
         return Ok(Action::requeue(CONFLICT_PAUSE));
     }
+    context.events.of(resource.as_ref(), told(&before, &after));
     let writer = Writer {
         client: &context.client,
         views: &context.views,
@@ -121,9 +149,8 @@ where
         writer.pin(&set.release).await?;
     }
     let of_status = |id: &ReleaseId| release_of(&decision.status, id);
-    let sets = roles(&context.views.sets_of(namespace, key));
-    for change in changes(&decision.status, &decision.actions, &instances, &sets) {
-        writer.apply(&change, of_status).await?;
+    for change in &changes {
+        writer.apply(change, of_status).await?;
     }
     let wake = decision.wake_at.map_or(REST, |at| at.since(now).as_duration());
     Ok(Action::requeue(wake.max(NEWS_PAUSE).min(REST)))
@@ -180,13 +207,10 @@ where
     K: ServiceResource + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
     let before = resource.status().cloned().unwrap_or_default();
-    let mut after = before.clone();
-    after.observed_generation = resource.meta().generation.unwrap_or(0);
-    after.waiting_on = WaitingStatus { on: "sense".to_owned(), message: format!("not accepted: {nonsense}") };
-    let accepted = ("Accepted", false, "Nonsense", nonsense.to_string());
-    condition(&mut after, resource.meta().generation, accepted, now);
-    if after != before {
+    let after = status::refused(resource, nonsense, now);
+    if after != before && before.epoch <= context.epoch() {
         store(resource, context, &owner.namespace, &after).await?;
+        context.events.of(resource, told(&before, &after));
     }
     // Nothing helps but another specification, whose news comes by itself.
     Ok(Action::requeue(REST))
@@ -210,104 +234,4 @@ where
         Err(kube::Error::Api(refused)) if refused.is_conflict() || refused.is_not_found() => Ok(false),
         Err(error) => Err(ReconcileError::Store(Box::new(error))),
     }
-}
-
-fn status(
-    resource: &impl ServiceResource,
-    service: &Service,
-    decision: &Decision,
-    seen: &[Seen],
-    now: Timestamp,
-) -> ServiceStatus {
-    let generation = resource.meta().generation;
-    let available = seen.iter().filter(|seen| seen.instance.available()).count();
-    let running = seen.iter().filter(|seen| counts(&seen.instance, &decision.status)).count();
-    let mut status = ServiceStatus {
-        observed_generation: generation.unwrap_or(0),
-        version: resource.spec().version,
-        replicas: small(running.min(usize::try_from(service.wanted.replicas.min(MAX_REPLICAS)).unwrap_or(0))),
-        selector: names::selector(&service.key),
-        available: small(available),
-        waiting_on: WaitingStatus { on: word(decision), message: decision.waiting_on.to_string() },
-        instances: seen.iter().take(LISTED).map(listed).collect(),
-        more_instances: small(seen.len().saturating_sub(LISTED)),
-        conditions: resource.status().map(|status| status.conditions.clone()).unwrap_or_default(),
-        ..convert::to_status(&decision.status)
-    };
-    let enough = available >= usize::try_from(service.wanted.replicas).unwrap_or(usize::MAX);
-    let of = format!("{available} of {} instances are available", service.wanted.replicas);
-    let goes_on = decision.status.candidate.is_some();
-    for told in [
-        ("Accepted", true, "Sound", "the specification makes sense".to_owned()),
-        ("Available", enough, if enough { "Enough" } else { "TooFew" }, of),
-        ("Progressing", goes_on, if goes_on { "ReleaseUnderWay" } else { "Settled" }, decision.waiting_on.to_string()),
-    ] {
-        condition(&mut status, generation, told, now);
-    }
-    status
-}
-
-/// Whether an autoscaler counts it: whoever is at the gate, held or ending does none of the work that was asked for.
-fn counts(instance: &ObservedInstance, status: &RolloutStatus) -> bool {
-    let before_the_gate = |release: &ReleaseId| {
-        let candidate = status.set(Role::Candidate).is_some_and(|set| set.release.id == *release);
-        candidate && status.candidate.as_ref().is_some_and(|progress| progress.approval.is_none())
-    };
-    !matches!(instance.phase, InstancePhase::Held | InstancePhase::Draining) && !before_the_gate(&instance.release)
-}
-
-/// The tag under which what is waited for is stored.
-fn word(decision: &Decision) -> String {
-    let value = serde_json::to_value(&decision.waiting_on).unwrap_or_default();
-    value["on"].as_str().unwrap_or_default().to_owned()
-}
-
-fn listed(seen: &Seen) -> InstanceStatus {
-    let phase = match seen.instance.phase {
-        InstancePhase::Starting => "starting",
-        InstancePhase::Ready => "ready",
-        InstancePhase::Held => "held",
-        InstancePhase::BackOff => "backOff",
-        InstancePhase::Draining => "draining",
-    };
-    InstanceStatus {
-        id: seen.instance.id.to_string(),
-        pod: seen.pod.clone(),
-        release: seen.instance.release.to_string(),
-        phase: phase.to_owned(),
-        online: seen.instance.online,
-        restarts: i32::try_from(seen.instance.restarts).unwrap_or(i32::MAX),
-        reason: seen.reason.clone(),
-    }
-}
-
-/// Sets a condition; its time is that of its last change.
-fn condition(
-    status: &mut ServiceStatus,
-    generation: Option<i64>,
-    (name, met, reason, message): (&str, bool, &str, String),
-    now: Timestamp,
-) {
-    let word = if met { "True" } else { "False" };
-    let found = status.conditions.iter_mut().find(|condition| condition.type_ == name);
-    let since = match &found {
-        Some(before) if before.status == word => before.last_transition_time.clone(),
-        _ => Time(barge_crds::values::from_time(now).0),
-    };
-    let condition = Condition {
-        type_: name.to_owned(),
-        status: word.to_owned(),
-        reason: reason.to_owned(),
-        message,
-        observed_generation: generation,
-        last_transition_time: since,
-    };
-    match found {
-        Some(before) => *before = condition,
-        None => status.conditions.push(condition),
-    }
-}
-
-fn small(number: usize) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
 }

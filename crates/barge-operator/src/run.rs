@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use barge_crds::{RpcService, ServiceResource, WebService};
+use barge_lease::{Health, Tenure};
 use barge_model::Timestamp;
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
@@ -15,11 +16,13 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::ask;
 use crate::build::Settings;
+use crate::events::{self, Events};
 use crate::names;
 use crate::reconcile::{Context, ReconcileError, reconcile};
 use crate::views::Views;
@@ -50,32 +53,71 @@ impl Teller {
     }
 }
 
-/// Runs until it is dropped, for one namespace or for all of them.
+/// An operator in one tenure of its lead.
+pub struct Operator {
+    /// The API server; behind the fence of the tenure.
+    pub client: Client,
+    /// What is the same for all releases.
+    pub settings: Settings,
+    /// The only namespace that it looks after; none for all of them.
+    pub namespace: Option<String>,
+    /// The lead in which it works.
+    pub tenure: Tenure,
+    /// How the registrar is: while it is not well, releases freeze.
+    pub registrar: watch::Receiver<Health>,
+    /// What this replica is called, for events.
+    pub identity: Option<String>,
+    /// Set once everything there is was seen.
+    pub ready: watch::Sender<bool>,
+}
+
+/// Runs until it is dropped, alone, beside a registrar that is always well.
 pub async fn run(client: Client, settings: Settings, namespace: Option<String>) {
-    let place = Place { client: client.clone(), namespace };
-    let (web, of_web) = unbounded_channel();
-    let (rpc, of_rpc) = unbounded_channel();
-    let teller = Teller { to: [web, rpc] };
-    let (pods, pod_watch) = watch::<Pod>(&place, teller.clone());
-    let (sets, set_watch) = watch::<ReplicaSet>(&place, teller.clone());
-    let (maps, map_watch) = watch::<ConfigMap>(&place, teller.clone());
-    let context = Arc::new(Context { client, views: Views::new(pods, sets, maps), settings });
-    let asks = ask::ask(Arc::clone(&context), reqwest::Client::new(), || {
-        context.views.pods.state().iter().for_each(|pod| teller.tell(pod.as_ref()));
-    });
-    let services = async {
-        // What is not known yet must not be taken for what is not there.
-        let views = &context.views;
-        let known = (views.pods.wait_until_ready(), views.sets.wait_until_ready(), views.maps.wait_until_ready());
-        let (pods, sets, maps) = tokio::join!(known.0, known.1, known.2);
-        if pods.and(sets).and(maps).is_ok() {
-            tokio::join!(
-                control::<WebService>(&context, &place, of_web),
-                control::<RpcService>(&context, &place, of_rpc)
-            );
-        }
-    };
-    tokio::join!(pod_watch, set_watch, map_watch, asks, services);
+    // Whoever sends no more has said the last word on it.
+    let (registrar, tenure) = (watch::channel(Health::Well).1, Tenure::of_one_alone());
+    let ready = watch::channel(false).0;
+    Operator { client, settings, namespace, tenure, registrar, identity: None, ready }.run().await;
+}
+
+impl Operator {
+    /// Runs until it is dropped.
+    pub async fn run(self) {
+        let Self { client, settings, namespace, tenure, registrar, identity, ready } = self;
+        let place = Place { client: client.clone(), namespace };
+        let (web, of_web) = unbounded_channel();
+        let (rpc, of_rpc) = unbounded_channel();
+        let teller = Teller { to: [web, rpc] };
+        let (pods, pod_watch) = watched::<Pod>(&place, teller.clone());
+        let (sets, set_watch) = watched::<ReplicaSet>(&place, teller.clone());
+        let (maps, map_watch) = watched::<ConfigMap>(&place, teller.clone());
+        let (events, to_tell) = Events::new();
+        let telling = events::tell(client.clone(), identity, to_tell);
+        let views = Views::new(pods, sets, maps);
+        let context = Arc::new(Context { client, views, settings, tenure, registrar: registrar.clone(), events });
+        let all = || context.views.pods.state().iter().for_each(|pod| teller.tell(pod.as_ref()));
+        let asks = ask::ask(Arc::clone(&context), reqwest::Client::new(), all);
+        let services = async {
+            // What is not known yet must not be taken for what is not there.
+            let views = &context.views;
+            let known = (views.pods.wait_until_ready(), views.sets.wait_until_ready(), views.maps.wait_until_ready());
+            let (pods, sets, maps) = tokio::join!(known.0, known.1, known.2);
+            if pods.and(sets).and(maps).is_ok() {
+                ready.send_replace(true);
+                tokio::join!(
+                    control::<WebService>(&context, &place, of_web),
+                    control::<RpcService>(&context, &place, of_rpc)
+                );
+            }
+        };
+        tokio::join!(pod_watch, set_watch, map_watch, asks, telling, services, on_change(registrar, all));
+    }
+}
+
+/// All services hear of it when the registrar is not well any more, or is well again.
+async fn on_change(mut registrar: watch::Receiver<Health>, all: impl Fn()) {
+    while registrar.changed().await.is_ok() {
+        all();
+    }
 }
 
 /// Where the operator looks.
@@ -94,7 +136,7 @@ impl Place {
 }
 
 /// A store of all objects of a type that are ours, and what keeps it up to date.
-fn watch<K>(place: &Place, teller: Teller) -> (Store<K>, impl Future<Output = ()> + use<K>)
+fn watched<K>(place: &Place, teller: Teller) -> (Store<K>, impl Future<Output = ()> + use<K>)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone

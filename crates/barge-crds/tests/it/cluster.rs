@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use crate::support::{EARLIER, digest, release};
 
-const OWNER: &str = "barge-test";
 
 /// A namespace of a test's own, in a cluster that knows the resources.
 struct World(Place);
@@ -171,8 +170,8 @@ async fn a_list_tells_the_story_and_an_autoscaler_finds_what_it_needs() {
         .patch_status("greeter", &PatchParams::default(), &Patch::Merge(json!({ "status": status })))
         .await
         .unwrap();
-    let request = http_table(&world.namespace);
-    let table: Value = world.client.request(request).await.unwrap();
+    let request = http_table(&world.0.namespace);
+    let table: Value = world.0.client.request(request).await.unwrap();
     let names: Vec<&str> =
         table["columnDefinitions"].as_array().unwrap().iter().filter_map(|column| column["name"].as_str()).collect();
     assert_eq!(names, ["Name", "Wanted", "Available", "Stable", "Candidate", "Waiting", "Age"]);

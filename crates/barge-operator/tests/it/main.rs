@@ -5,6 +5,7 @@
 
 mod build;
 mod change;
+mod events;
 mod cluster;
 mod observe;
 mod world;
