@@ -10,7 +10,7 @@ use barge_model::{EnvironmentName, ServiceName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    abort, approve, build, completions, deploy, down, exec, gateway, init, instances, logs, open, releases, restart,
+    abort, approve, build, completions, deploy, down, exec, gateway, init, instances, logs, open, operator, releases, restart,
     rollback, scale, services, status, up, whoami,
 };
 use crate::demo;
@@ -84,6 +84,7 @@ pub(crate) enum Command {
     Demo(demo::Args),
     Up(up::Args),
     Gateway(gateway::Args),
+    Operator(operator::Args),
     Down(down::Args),
     Init(init::Args),
     Build(build::Args),

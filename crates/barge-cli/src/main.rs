@@ -10,6 +10,7 @@ mod page;
 mod places;
 mod platform;
 mod project;
+mod replica;
 mod report;
 mod session;
 mod table;

@@ -113,7 +113,11 @@ fn sense(before: &ServiceStatus, after: &ServiceStatus) -> Option<Told> {
         (accepted.status == "False").then(|| accepted.message.clone())
     };
     let why = nonsense(after).filter(|why| nonsense(before).as_ref() != Some(why))?;
-    Some(warning("NotAccepted", "Read", format!("the specification makes no sense, and what runs is left alone: {why}")))
+    Some(warning(
+        "NotAccepted",
+        "Read",
+        format!("the specification makes no sense, and what runs is left alone: {why}"),
+    ))
 }
 
 fn ends<'a>(before: &'a ServiceStatus, after: &'a ServiceStatus) -> impl Iterator<Item = Told> + 'a {
@@ -125,21 +129,31 @@ fn ends<'a>(before: &'a ServiceStatus, after: &'a ServiceStatus) -> impl Iterato
             _ => String::new(),
         };
         match end.outcome {
-            OutcomeStatus::Promoted => normal("Promoted", "Finish", format!("release {release} serves: it is stable now")),
+            OutcomeStatus::Promoted => {
+                normal("Promoted", "Finish", format!("release {release} serves: it is stable now"))
+            }
             OutcomeStatus::Aborted => normal("Aborted", "Abort", format!("release {release} was aborted{serves}")),
             OutcomeStatus::Superseded => {
                 normal("Superseded", "Replace", format!("a newer release has taken the place of release {release}"))
             }
-            OutcomeStatus::RolledBack => normal("RolledBack", "RollBack", format!("release {release} was rolled back{serves}")),
+            OutcomeStatus::RolledBack => {
+                normal("RolledBack", "RollBack", format!("release {release} was rolled back{serves}"))
+            }
             OutcomeStatus::StartFailed => {
                 let instance = end.instance.as_deref().unwrap_or("an instance");
                 let why = after.instances.iter().find(|one| Some(&one.id) == end.instance.as_ref());
                 let why = why.and_then(|one| one.reason.as_deref()).map(|why| format!(": {why}")).unwrap_or_default();
-                warning("StartFailed", "Hold", format!("release {release} failed{serves}; {instance} could not start and is kept for a look{why}"))
+                warning(
+                    "StartFailed",
+                    "Hold",
+                    format!("release {release} failed{serves}; {instance} could not start and is kept for a look{why}"),
+                )
             }
             OutcomeStatus::DeadlineExceeded => {
                 let (available, needed) = (end.available.unwrap_or(0), end.needed.unwrap_or(0));
-                let note = format!("release {release} came no further before its deadline ({available} of {needed} available){serves}");
+                let note = format!(
+                    "release {release} came no further before its deadline ({available} of {needed} available){serves}"
+                );
                 warning("DeadlineExceeded", "Fail", note)
             }
         }
@@ -159,20 +173,30 @@ fn gate(before: &ServiceStatus, after: &ServiceStatus) -> Option<Told> {
     let earlier = before.progress.as_ref().filter(|_| same);
     let was_open = earlier.is_some_and(|progress| progress.approval.is_some());
     if let Some(approval) = progress.approval.as_ref().filter(|_| !was_open) {
-        return Some(normal("Approved", "Approve", format!("{} approved release {release}: the rest follows", approval.by)));
+        return Some(normal(
+            "Approved",
+            "Approve",
+            format!("{} approved release {release}: the rest follows", approval.by),
+        ));
     }
     let at_the_gate = |phase: PhaseStatus| phase == PhaseStatus::Gate;
     let waits = at_the_gate(progress.phase) && after.waiting_on.on == "approval";
     let waited = earlier.is_some_and(|progress| at_the_gate(progress.phase)) && before.waiting_on.on == "approval";
     (waits && !waited).then(|| {
-        normal("WaitingForApproval", "Gate", format!("release {release} runs in its first instances and waits for approval"))
+        normal(
+            "WaitingForApproval",
+            "Gate",
+            format!("release {release} runs in its first instances and waits for approval"),
+        )
     })
 }
 
 fn frozen(before: &ServiceStatus, after: &ServiceStatus) -> Option<Told> {
     let is = |status: &ServiceStatus| status.progress.as_ref().is_some_and(|progress| progress.frozen);
     match (is(before), is(after)) {
-        (false, true) => Some(warning("Frozen", "Wait", format!("the release stands still: {}", after.waiting_on.message))),
+        (false, true) => {
+            Some(warning("Frozen", "Wait", format!("the release stands still: {}", after.waiting_on.message)))
+        }
         (true, false) if after.candidate.is_some() => {
             Some(normal("Unfrozen", "Continue", "registrations go through again: the release goes on".to_owned()))
         }
@@ -187,6 +211,10 @@ fn held<'a>(before: &'a ServiceStatus, after: &'a ServiceStatus) -> impl Iterato
     let new = after.instances.iter().filter(move |one| one.phase == "held" && !was(&one.id) && !told_of(&one.id));
     new.map(|one| {
         let why = one.reason.as_deref().unwrap_or("it does not say why");
-        warning("Held", "Hold", format!("pod {} of release {} could not start and is kept for a look: {why}", one.pod, one.release))
+        warning(
+            "Held",
+            "Hold",
+            format!("pod {} of release {} could not start and is kept for a look: {why}", one.pod, one.release),
+        )
     })
 }

@@ -12,6 +12,7 @@ pub(crate) mod init;
 pub(crate) mod instances;
 pub(crate) mod logs;
 pub(crate) mod open;
+pub(crate) mod operator;
 pub(crate) mod releases;
 pub(crate) mod restart;
 pub(crate) mod rollback;
@@ -59,6 +60,7 @@ async fn interruptible(command: Command, globals: &Globals) -> Result<(), Failur
         command,
         Command::Up(_)
             | Command::Gateway(_)
+            | Command::Operator(_)
             | Command::Demo(_)
             | Command::Exec(_)
             | Command::Deploy(_)
@@ -76,6 +78,7 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
     match command {
         Command::Up(args) => up::run(args, globals).await,
         Command::Gateway(args) => gateway::run(args, globals).await,
+        Command::Operator(args) => operator::run(args, globals).await,
         Command::Down(args) => down::run(args, globals).await,
         Command::Demo(args) => demo::run(args, globals).await,
         Command::Init(args) => init::run(args, globals),

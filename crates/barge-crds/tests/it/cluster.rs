@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use crate::support::{EARLIER, digest, release};
 
-
 /// A namespace of a test's own, in a cluster that knows the resources.
 struct World(Place);
 

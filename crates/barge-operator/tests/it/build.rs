@@ -23,7 +23,11 @@ fn owner() -> Owner {
 
 fn settings() -> Settings {
     let barge_init = format!("registry.example.com/barge-init@sha256:{}", "b".repeat(64));
-    Settings { barge_init, pull_secrets: vec!["pull".to_owned()], registrar: Some("http://registrar.example:7375".to_owned()) }
+    Settings {
+        barge_init,
+        pull_secrets: vec!["pull".to_owned()],
+        registrar: Some("http://registrar.example:7375".to_owned()),
+    }
 }
 
 #[test]

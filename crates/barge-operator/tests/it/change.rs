@@ -9,8 +9,8 @@ use barge_model::{InstanceId, Release, ReleaseId, Timestamp};
 use barge_operator::change::{Change, changes};
 use proptest::prelude::*;
 
-use barge_world::{approval, release};
 use crate::world::World;
+use barge_world::{approval, release};
 
 /// Until nothing changes any more.
 fn settle(world: &mut World, held: impl Fn(&ReleaseId) -> bool + Copy) {

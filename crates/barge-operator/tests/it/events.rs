@@ -9,12 +9,8 @@ use barge_operator::events::told;
 
 fn progress(phase: PhaseStatus, approved: bool, frozen: bool) -> ProgressStatus {
     let at = from_time(Timestamp::from_millis(1_764_300_000_000));
-    let approval = ApprovalSpec {
-        release: "TWO".to_owned(),
-        digest: "sha256:2".to_owned(),
-        by: "bob".to_owned(),
-        at: at.clone(),
-    };
+    let approval =
+        ApprovalSpec { release: "TWO".to_owned(), digest: "sha256:2".to_owned(), by: "bob".to_owned(), at: at.clone() };
     ProgressStatus {
         phase,
         batch: None,
@@ -89,17 +85,29 @@ fn a_release_is_told_of_step_by_step() {
         (&frozen, &gate, vec!["WaitingForApproval", "Unfrozen: registrations go through again: the release goes on"]),
         (&later, &ended(OutcomeStatus::Promoted, None), vec!["Promoted: release TWO serves: it is stable now"]),
         (&gate, &ended(OutcomeStatus::Aborted, None), vec!["Aborted: release TWO was aborted; release ONE serves"]),
-        (&gate, &ended(OutcomeStatus::RolledBack, None), vec!["RolledBack: release TWO was rolled back; release ONE serves"]),
-        (&gate, &ended(OutcomeStatus::Superseded, None), vec!["Superseded: a newer release has taken the place of release TWO"]),
+        (
+            &gate,
+            &ended(OutcomeStatus::RolledBack, None),
+            vec!["RolledBack: release TWO was rolled back; release ONE serves"],
+        ),
+        (
+            &gate,
+            &ended(OutcomeStatus::Superseded, None),
+            vec!["Superseded: a newer release has taken the place of release TWO"],
+        ),
         (
             &later,
             &ended(OutcomeStatus::DeadlineExceeded, None),
-            vec!["warning DeadlineExceeded: release TWO came no further before its deadline (1 of 3 available); release ONE serves"],
+            vec![
+                "warning DeadlineExceeded: release TWO came no further before its deadline (1 of 3 available); release ONE serves",
+            ],
         ),
         (
             &starts,
             &failed,
-            vec!["warning StartFailed: release TWO failed; release ONE serves; A could not start and is kept for a look: line 3 is wrong"],
+            vec![
+                "warning StartFailed: release TWO failed; release ONE serves; A could not start and is kept for a look: line 3 is wrong",
+            ],
         ),
         (
             &starts,

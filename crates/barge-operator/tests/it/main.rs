@@ -5,7 +5,7 @@
 
 mod build;
 mod change;
-mod events;
 mod cluster;
+mod events;
 mod observe;
 mod world;

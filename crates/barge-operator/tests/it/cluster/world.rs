@@ -143,7 +143,8 @@ impl World {
     pub(crate) fn restart_operator_with(&mut self, fuse: Fuse) {
         self.operator.abort();
         let fused = ClientBuilder::try_from(self.place.config.clone()).unwrap().with_layer(&fuse).build();
-        let (client, settings, namespace) = (self.place.client.clone(), self.settings.clone(), self.place.namespace.clone());
+        let (client, settings, namespace) =
+            (self.place.client.clone(), self.settings.clone(), self.place.namespace.clone());
         self.operator = tokio::spawn(async move {
             tokio::select! {
                 () = barge_operator::run(fused, settings.clone(), Some(namespace.clone())) => {}

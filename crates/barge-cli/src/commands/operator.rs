@@ -1,0 +1,85 @@
+//! `barge operator`: the rollout on Kubernetes; what `barge cluster install` starts in the cluster.
+
+use barge_lease::Health;
+use barge_operator::Operator;
+use barge_operator::build::Settings;
+use tokio::sync::watch;
+
+use crate::arguments::Globals;
+use crate::failure::Failure;
+use crate::replica::{Replica, ReplicaArgs};
+use crate::terminal::Terminal;
+
+const EXAMPLES: &str = "\
+Several replicas may run; the one that holds the Lease `barge-operator` works. It brings WebServices and RpcServices to what is wanted of them, and needs \
+no platform for that.
+
+Examples:
+  barge cluster install                                         runs it in the cluster, which is the usual way
+  barge operator --barge-init registry.example.com/barge@sha256:...   runs it here, for the kubeconfig's cluster";
+
+/// The name of the operator's Lease.
+const LEASE: &str = "barge-operator";
+/// The name of the registrar's.
+const REGISTRAR: &str = "barge-registrar";
+
+/// Run the operator of a Kubernetes cluster
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    replica: ReplicaArgs,
+    /// The image with barge-init in /app, by digest
+    #[arg(long, value_name = "IMAGE@DIGEST")]
+    barge_init: String,
+    /// Where pods ask whether they are out of traffic; while its Lease is not renewed, releases freeze
+    #[arg(long, value_name = "URL")]
+    registrar: Option<String>,
+    /// A secret with which images are pulled; may be repeated
+    #[arg(long = "pull-secret", value_name = "NAME")]
+    pull_secrets: Vec<String>,
+    /// Look after this namespace alone
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
+    let terminal = Terminal::new(globals);
+    let replica = Replica::new(args.replica).await?;
+    let settings =
+        Settings { barge_init: args.barge_init, pull_secrets: args.pull_secrets, registrar: args.registrar };
+    terminal.note(&format!("the operator is up: replica {}, Lease {}/{LEASE}", replica.identity, replica.home));
+    let (identity, home, client) = (replica.identity.clone(), replica.home.clone(), replica.client.clone());
+    // An operator has nothing to say of itself that its silence does not say.
+    let (_health, says) = watch::channel(String::new());
+    let work = |tenure, fenced, ready| {
+        let begins = if settings.registrar.is_some() { not_heard_of() } else { Health::Well };
+        let (told, registrar) = watch::channel(begins);
+        let operator = Operator {
+            client: fenced,
+            settings: settings.clone(),
+            namespace: args.namespace.clone(),
+            tenure,
+            registrar,
+            identity: Some(identity.clone()),
+            ready,
+        };
+        let (home, client, watched) = (home.clone(), client.clone(), settings.registrar.is_some());
+        async move {
+            let watching = async {
+                match watched {
+                    true => barge_lease::watch(client, &home, REGISTRAR, &told).await,
+                    false => std::future::pending().await,
+                }
+            };
+            tokio::join!(operator.run(), watching);
+        }
+    };
+    replica.run(LEASE, says, work).await
+}
+
+/// Until the registrar's Lease was seen.
+fn not_heard_of() -> Health {
+    Health::Ill("nothing is known of the registrar yet".to_owned())
+}
