@@ -73,9 +73,8 @@ impl Writer<'_> {
     /// Brings the ConfigMap of a release back, where it is not there. Pods cannot start without it.
     pub(crate) async fn pin(&self, release: &Release) -> Result<(), ApplyError> {
         let map = build::config_map(self.owner, self.key, release, self.settings)?;
-        let found = kube::runtime::reflector::ObjectRef::from_obj(&map);
         // Whatever a later version would write there: what is there cannot change, and must not (I9).
-        if self.views.maps.get(&found).is_some() {
+        if self.views.maps.get(&self.owner.namespace, &map.name_any()).is_some() {
             return Ok(());
         }
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.owner.namespace);

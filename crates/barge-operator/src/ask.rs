@@ -24,7 +24,7 @@ const MOST: usize = 1000;
 /// Asks until it is dropped; `news` hears after each round in which somebody has said something new.
 pub(crate) async fn ask(context: Arc<Context>, http: reqwest::Client, news: impl Fn()) {
     loop {
-        let pods = context.views.pods.state();
+        let pods = context.views.pods.all();
         let asked: Vec<(InstanceId, String)> = pods.iter().filter_map(|pod| is_to_be_asked(pod.as_ref())).collect();
         let answers = futures_util::stream::iter(asked.into_iter().map(|(id, address)| {
             let http = http.clone();

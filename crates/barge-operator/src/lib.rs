@@ -13,6 +13,7 @@ mod ask;
 pub mod build;
 pub mod change;
 pub mod events;
+pub mod kept;
 pub mod observe;
 pub mod reconcile;
 pub mod run;

@@ -9,9 +9,8 @@ use barge_model::Timestamp;
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -23,6 +22,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use crate::ask;
 use crate::build::Settings;
 use crate::events::{self, Events};
+use crate::kept::{Kept, Place};
 use crate::names;
 use crate::reconcile::{Context, ReconcileError, reconcile};
 use crate::views::Views;
@@ -42,12 +42,11 @@ struct Teller {
 }
 
 impl Teller {
-    fn tell(&self, object: &impl ResourceExt) {
-        let service = object.labels().get(names::SERVICE).cloned();
-        if let (Some(namespace), Some(service)) = (object.namespace(), service) {
+    fn tell(&self, places: Vec<Place>) {
+        for place in places {
             for to in &self.to {
                 // Nobody listens any more where everything ends.
-                let _ = to.send((namespace.clone(), service.clone()));
+                let _ = to.send((place.namespace.clone(), place.service.clone()));
             }
         }
     }
@@ -83,33 +82,41 @@ impl Operator {
     /// Runs until it is dropped.
     pub async fn run(self) {
         let Self { client, settings, namespace, tenure, registrar, identity, ready } = self;
-        let place = Place { client: client.clone(), namespace };
+        let scope = Scope { client: client.clone(), namespace };
         let (web, of_web) = unbounded_channel();
         let (rpc, of_rpc) = unbounded_channel();
         let teller = Teller { to: [web, rpc] };
-        let (pods, pod_watch) = watched::<Pod>(&place, teller.clone());
-        let (sets, set_watch) = watched::<ReplicaSet>(&place, teller.clone());
-        let (maps, map_watch) = watched::<ConfigMap>(&place, teller.clone());
         let (events, to_tell) = Events::new();
         let telling = events::tell(client.clone(), identity, to_tell);
-        let views = Views::new(pods, sets, maps);
+        let views = Views::default();
         let context = Arc::new(Context { client, views, settings, tenure, registrar: registrar.clone(), events });
-        let all = || context.views.pods.state().iter().for_each(|pod| teller.tell(pod.as_ref()));
+        let views = &context.views;
+        let watches = async {
+            tokio::join!(
+                keep(&scope, &views.pods, &teller, |pod| pod.spec = None),
+                keep(&scope, &views.sets, &teller, without_template),
+                keep(&scope, &views.maps, &teller, |_| {}),
+            )
+        };
+        let all = || teller.tell(views.pods.places());
         let asks = ask::ask(Arc::clone(&context), reqwest::Client::new(), all);
         let services = async {
             // What is not known yet must not be taken for what is not there.
-            let views = &context.views;
-            let known = (views.pods.wait_until_ready(), views.sets.wait_until_ready(), views.maps.wait_until_ready());
-            let (pods, sets, maps) = tokio::join!(known.0, known.1, known.2);
-            if pods.and(sets).and(maps).is_ok() {
-                ready.send_replace(true);
-                tokio::join!(
-                    control::<WebService>(&context, &place, of_web),
-                    control::<RpcService>(&context, &place, of_rpc)
-                );
-            }
+            tokio::join!(views.pods.known(), views.sets.known(), views.maps.known());
+            ready.send_replace(true);
+            tokio::join!(
+                control::<WebService>(&context, &scope, of_web),
+                control::<RpcService>(&context, &scope, of_rpc)
+            );
         };
-        tokio::join!(pod_watch, set_watch, map_watch, asks, telling, services, on_change(registrar, all));
+        tokio::join!(watches, asks, telling, services, on_change(registrar, all));
+    }
+}
+
+/// A ReplicaSet's template is as large as all the rest, and nobody reads it.
+fn without_template(set: &mut ReplicaSet) {
+    if let Some(spec) = &mut set.spec {
+        spec.template = None;
     }
 }
 
@@ -121,12 +128,12 @@ async fn on_change(mut registrar: watch::Receiver<Health>, all: impl Fn()) {
 }
 
 /// Where the operator looks.
-struct Place {
+struct Scope {
     client: Client,
     namespace: Option<String>,
 }
 
-impl Place {
+impl Scope {
     fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
         match &self.namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
@@ -135,8 +142,8 @@ impl Place {
     }
 }
 
-/// A store of all objects of a type that are ours, and what keeps it up to date.
-fn watched<K>(place: &Place, teller: Teller) -> (Store<K>, impl Future<Output = ()> + use<K>)
+/// Keeps what the watch of all objects of a kind that are ours tells, without what nobody reads of them.
+async fn keep<K>(scope: &Scope, kept: &Kept<K>, teller: &Teller, strip: impl Fn(&mut K))
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -146,29 +153,26 @@ where
         + Sync
         + 'static,
 {
-    let (store, writer) = reflector::store();
     let of_ours = watcher::Config::default().labels(names::SERVICE);
-    let news = watcher(place.api::<K>(), of_ours)
-        // Larger than all the rest, and nobody reads it.
-        .modify(|object| object.managed_fields_mut().clear())
-        .default_backoff()
-        .reflect(writer)
-        .touched_objects();
-    let told = news.for_each(move |object| {
-        match object {
-            Ok(object) => teller.tell(&object),
+    let news = watcher(scope.api::<K>(), of_ours).default_backoff().modify(|object| {
+        object.managed_fields_mut().clear();
+        strip(object);
+    });
+    let told = news.for_each(|event| {
+        match event {
+            Ok(event) => teller.tell(kept.take(event)),
             Err(error) => tracing::warn!(%error, kind = %K::kind(&()), "a watch broke, and begins anew"),
         }
         std::future::ready(())
     });
-    (store, told)
+    told.await;
 }
 
-async fn control<K>(context: &Arc<Context>, place: &Place, news: UnboundedReceiver<News>)
+async fn control<K>(context: &Arc<Context>, scope: &Scope, news: UnboundedReceiver<News>)
 where
     K: ServiceResource + Clone + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    let ended = Controller::new(place.api::<K>(), watcher::Config::default())
+    let ended = Controller::new(scope.api::<K>(), watcher::Config::default())
         .with_config(Config::default().concurrency(AT_ONCE))
         .reconcile_on(services_of(news))
         .run(|service, context| reconcile(service, context, now()), on_error, Arc::clone(context));

@@ -8,10 +8,10 @@ use barge_model::rollout::Role;
 use barge_model::{InstanceId, Release, ReleaseId, ServiceKey};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use tokio::sync::Notify;
 
+use crate::kept::{Kept, Place};
 use crate::names;
 use crate::observe::{Said, is_to_be_asked};
 
@@ -19,19 +19,19 @@ use crate::observe::{Said, is_to_be_asked};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The objects of all services, and what was said by barge-init.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Views {
     /// All pods of ours.
-    pub pods: Store<Pod>,
+    pub pods: Kept<Pod>,
     /// All ReplicaSets of ours.
-    pub sets: Store<ReplicaSet>,
+    pub sets: Kept<ReplicaSet>,
     /// All ConfigMaps of ours.
-    pub maps: Store<ConfigMap>,
+    pub maps: Kept<ConfigMap>,
     /// Of those that were asked; nothing where none of them ever answered.
     said: Mutex<HashMap<InstanceId, Option<Said>>>,
     /// Somebody waits for an answer.
     pub(crate) asks: Notify,
-    written: Mutex<HashMap<(String, ServiceKey), Vec<Written>>>,
+    written: Mutex<HashMap<Place, Vec<Written>>>,
 }
 
 /// Something that was written, of which the watches have not told yet.
@@ -43,37 +43,32 @@ struct Written {
 
 #[derive(Debug)]
 enum What {
-    /// A ReplicaSet in this version, or a later one.
-    Set(ObjectRef<ReplicaSet>, u64),
-    /// No ReplicaSet of this UID any more.
-    NoSet(ObjectRef<ReplicaSet>, String),
-    /// A pod of this UID that is ending, or none.
-    NoPod(ObjectRef<Pod>, String),
+    /// The ReplicaSet of this name in this version, or a later one.
+    Set(String, u64),
+    /// No ReplicaSet of this name and this UID any more.
+    NoSet(String, String),
+    /// A pod of this name and this UID that is ending, or none.
+    NoPod(String, String),
 }
 
 impl Views {
-    /// Views of three stores, whose watches are somebody else's business.
-    pub fn new(pods: Store<Pod>, sets: Store<ReplicaSet>, maps: Store<ConfigMap>) -> Self {
-        Self { pods, sets, maps, said: Mutex::default(), asks: Notify::new(), written: Mutex::default() }
-    }
-
     /// The pods of a service.
     pub fn pods_of(&self, namespace: &str, key: &ServiceKey) -> Vec<Arc<Pod>> {
-        self.pods.state().into_iter().filter(|pod| is_of(pod.as_ref(), namespace, key)).collect()
+        self.pods.of(&Place::new(namespace, key))
     }
 
     /// The ReplicaSets of a service that are not about to go.
     pub fn sets_of(&self, namespace: &str, key: &ServiceKey) -> Vec<Arc<ReplicaSet>> {
-        let all = self.sets.state().into_iter();
-        all.filter(|set| is_of(set.as_ref(), namespace, key) && set.metadata.deletion_timestamp.is_none()).collect()
+        let all = self.sets.of(&Place::new(namespace, key)).into_iter();
+        all.filter(|set| set.metadata.deletion_timestamp.is_none()).collect()
     }
 
     /// What a release is: from its ConfigMap, or else from its ReplicaSet.
     pub fn definition(&self, namespace: &str, key: &ServiceKey, release: &ReleaseId) -> Option<Release> {
         let name = names::of_release(&key.service, release);
-        let map = self.maps.get(&ObjectRef::new(&name).within(namespace));
+        let map = self.maps.get(namespace, &name);
         let of_map = map.as_ref().and_then(|map| map.data.as_ref()?.get("release.json"));
-        let set = self.sets.get(&ObjectRef::new(&name).within(namespace));
+        let set = self.sets.get(namespace, &name);
         let of_set = set.as_ref().and_then(|set| set.metadata.annotations.as_ref()?.get(names::DEFINITION));
         let texts = of_map.into_iter().chain(of_set);
         texts.filter_map(|text| serde_json::from_str::<Release>(text).ok()).find(|found| found.id == *release)
@@ -108,30 +103,30 @@ impl Views {
 
     /// A ReplicaSet was written.
     pub(crate) fn wrote_set(&self, key: &ServiceKey, set: &ReplicaSet) {
-        self.wrote(set, key, What::Set(ObjectRef::from_obj(set), version(set)));
+        self.wrote(set, key, What::Set(set.name_any(), version(set)));
     }
 
     /// A ReplicaSet was deleted.
     pub(crate) fn deleted_set(&self, key: &ServiceKey, set: &ReplicaSet) {
-        self.wrote(set, key, What::NoSet(ObjectRef::from_obj(set), set.uid().unwrap_or_default()));
+        self.wrote(set, key, What::NoSet(set.name_any(), set.uid().unwrap_or_default()));
     }
 
     /// A pod was deleted.
     pub(crate) fn deleted_pod(&self, key: &ServiceKey, pod: &Pod) {
-        self.wrote(pod, key, What::NoPod(ObjectRef::from_obj(pod), pod.uid().unwrap_or_default()));
+        self.wrote(pod, key, What::NoPod(pod.name_any(), pod.uid().unwrap_or_default()));
     }
 
     fn wrote(&self, object: &impl ResourceExt, key: &ServiceKey, what: What) {
-        let place = (object.namespace().unwrap_or_default(), key.clone());
+        let place = Place::new(&object.namespace().unwrap_or_default(), key);
         lock(&self.written).entry(place).or_default().push(Written { what, at: Instant::now() });
     }
 
     /// Whether the watches have told of all that was written for a service.
     pub fn is_up_to_date(&self, namespace: &str, key: &ServiceKey) -> bool {
         let mut all = lock(&self.written);
-        let place = (namespace.to_owned(), key.clone());
+        let place = Place::new(namespace, key);
         let Some(written) = all.get_mut(&place) else { return true };
-        written.retain(|written| written.at.elapsed() < PATIENCE && !self.has_told(&written.what));
+        written.retain(|written| written.at.elapsed() < PATIENCE && !self.has_told(namespace, &written.what));
         let told = written.is_empty();
         if told {
             all.remove(&place);
@@ -139,19 +134,18 @@ impl Views {
         told
     }
 
-    fn has_told(&self, what: &What) -> bool {
+    fn has_told(&self, namespace: &str, what: &What) -> bool {
         match what {
-            What::Set(set, least) => self.sets.get(set).is_some_and(|set| version(set.as_ref()) >= *least),
-            What::NoSet(set, uid) => self
-                .sets
-                .get(set)
-                .is_none_or(|set| set.uid().as_ref() != Some(uid) || set.metadata.deletion_timestamp.is_some()),
-            What::NoPod(pod, uid) => self
-                .pods
-                .get(pod)
-                .is_none_or(|pod| pod.uid().as_ref() != Some(uid) || pod.metadata.deletion_timestamp.is_some()),
+            What::Set(name, least) => self.sets.get(namespace, name).is_some_and(|set| version(set.as_ref()) >= *least),
+            What::NoSet(name, uid) => is_going(self.sets.get(namespace, name).as_deref(), uid),
+            What::NoPod(name, uid) => is_going(self.pods.get(namespace, name).as_deref(), uid),
         }
     }
+}
+
+/// Whether the object of that UID is no more, or about to go.
+fn is_going(object: Option<&impl ResourceExt>, uid: &str) -> bool {
+    object.is_none_or(|object| object.uid().as_deref() != Some(uid) || object.meta().deletion_timestamp.is_some())
 }
 
 /// The ReplicaSets of a service as the changes are told of them.
@@ -169,16 +163,6 @@ pub fn roles(sets: &[Arc<ReplicaSet>]) -> BTreeMap<ReleaseId, (Role, u32)> {
         Some((release, (role, u32::try_from(pods).unwrap_or(0))))
     };
     sets.iter().filter_map(|set| role(set)).collect()
-}
-
-fn is_of(object: &impl Resource, namespace: &str, key: &ServiceKey) -> bool {
-    let meta = object.meta();
-    let has = |name: &str, value: &str| {
-        meta.labels.as_ref().and_then(|labels| labels.get(name)).is_some_and(|found| found == value)
-    };
-    meta.namespace.as_deref() == Some(namespace)
-        && has(names::SERVICE, key.service.as_str())
-        && has(names::ENVIRONMENT, key.environment.as_str())
 }
 
 /// Versions of one object grow (KEP-5504).

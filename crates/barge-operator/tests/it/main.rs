@@ -7,5 +7,6 @@ mod build;
 mod change;
 mod cluster;
 mod events;
+mod kept;
 mod observe;
 mod world;
