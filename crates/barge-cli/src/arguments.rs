@@ -10,8 +10,8 @@ use barge_model::{EnvironmentName, ServiceName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    abort, approve, build, completions, deploy, down, exec, gateway, init, instances, logs, open, operator, releases, restart,
-    rollback, scale, services, status, up, whoami,
+    abort, approve, build, cluster, completions, deploy, down, exec, gateway, init, instances, logs, open, operator,
+    releases, restart, rollback, scale, services, status, up, whoami,
 };
 use crate::demo;
 use crate::failure::{EXIT_CODES, Failure, Kind};
@@ -84,6 +84,7 @@ pub(crate) enum Command {
     Demo(demo::Args),
     Up(up::Args),
     Gateway(gateway::Args),
+    Cluster(cluster::Args),
     Operator(operator::Args),
     Down(down::Args),
     Init(init::Args),

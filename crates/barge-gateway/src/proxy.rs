@@ -28,6 +28,7 @@ use crate::upstream::{Asked, Failure, Upstream};
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     table: Arc<Table>,
+    domain: Arc<str>,
     upstream: Upstream,
     search_limit: Duration,
     stalls: Arc<Stalls>,
@@ -74,6 +75,7 @@ impl Proxy {
         let (background, pool) = (Background::default(), Pool::of_thread(number, &shared.connections));
         Self {
             table: Arc::clone(table),
+            domain: config.domain.as_str().into(),
             upstream: Upstream::new(pool, config.answer_limit, background.clone()),
             search_limit: config.search_limit,
             stalls: Arc::new(Stalls::new(config.stall_limit)),
@@ -87,7 +89,7 @@ impl Proxy {
         if let Err(refused) = headers::check(&request) {
             return last(StatusCode::BAD_REQUEST, &refused.to_string());
         }
-        let route = match route::route(request.uri(), request.headers()) {
+        let route = match route::route(request.uri(), request.headers(), &self.domain) {
             Ok(route) => route,
             Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
         };

@@ -1,12 +1,15 @@
-//! From a request to the service that it is meant for: by header, else by `SERVICE.ENVIRONMENT.localhost` in Host.
+//! From a request to the service that it is meant for: by header, else by `SERVICE.ENVIRONMENT.DOMAIN` in Host; the domain is `localhost` unless
+//! somebody gives it one of its own.
 //!
 //! A page of a name that was made to lead here (DNS rebinding) may send any header of ours, because it asks its own site. What it cannot
-//! choose is Host, which therefore must be a name of this machine also where the headers say everything.
+//! choose is Host, which therefore must be a name of this machine or of the domain also where the headers say everything.
 
 use barge_model::{EnvironmentName, InstanceId, ServiceKey, ServiceName};
 use barge_runtime::host;
 use http::{HeaderMap, Uri, header};
 
+/// The domain of names that are all this machine (RFC 6761, 6.3).
+pub(crate) const LOCAL: &str = "localhost";
 /// Names the service, instead of the host name.
 pub const HEADER_SERVICE: &str = "barge-service";
 /// Names the environment, with [`HEADER_SERVICE`].
@@ -26,15 +29,15 @@ pub(crate) struct Route {
 pub(crate) enum RouteError {
     #[error("the request names no host and no {HEADER_SERVICE} header")]
     NoHost,
-    #[error("the host {0:?} is not SERVICE.ENVIRONMENT.localhost")]
-    Host(String),
+    #[error("the host {host:?} is not SERVICE.ENVIRONMENT.{domain}")]
+    Host { host: String, domain: String },
     #[error("with a {HEADER_SERVICE} header the host must be a name of this machine, such as localhost, and not {0:?}")]
     Foreign(String),
     #[error("the header {0} is not a valid name")]
     Header(&'static str),
 }
 
-pub(crate) fn route(uri: &Uri, headers: &HeaderMap) -> Result<Route, RouteError> {
+pub(crate) fn route(uri: &Uri, headers: &HeaderMap, domain: &str) -> Result<Route, RouteError> {
     let instance = match headers.get(HEADER_INSTANCE) {
         Some(value) => Some(parse(value).ok_or(RouteError::Header(HEADER_INSTANCE))?),
         None => None,
@@ -42,7 +45,7 @@ pub(crate) fn route(uri: &Uri, headers: &HeaderMap) -> Result<Route, RouteError>
     let host = named_host(uri, headers)?;
     if let Some(service) = headers.get(HEADER_SERVICE) {
         // Without any host it is no page's request: browsers always name one.
-        if let Some(foreign) = host.filter(|host| !host::is_loopback(host) && !host::is_below_localhost(host)) {
+        if let Some(foreign) = host.filter(|host| !is_own(host, domain)) {
             return Err(RouteError::Foreign(short(foreign)));
         }
         let service: ServiceName = parse(service).ok_or(RouteError::Header(HEADER_SERVICE))?;
@@ -51,7 +54,8 @@ pub(crate) fn route(uri: &Uri, headers: &HeaderMap) -> Result<Route, RouteError>
         return Ok(Route { key: ServiceKey::new(environment, service), instance });
     }
     let host = host.ok_or(RouteError::NoHost)?;
-    let key = by_host(host).ok_or_else(|| RouteError::Host(short(host)))?;
+    let unknown = || RouteError::Host { host: short(host), domain: domain.to_owned() };
+    let key = by_host(host, domain).ok_or_else(unknown)?;
     Ok(Route { key, instance })
 }
 
@@ -70,9 +74,23 @@ fn short(host: &str) -> String {
     host.chars().take(100).collect()
 }
 
-fn by_host(host: &str) -> Option<ServiceKey> {
-    let name = host::name(host).to_ascii_lowercase();
-    let labels = name.trim_end_matches('.').strip_suffix(".localhost")?;
+/// Whether no page can have made the name lead here: it is this machine's, or below the domain.
+fn is_own(host: &str, domain: &str) -> bool {
+    host::is_loopback(host) || host::is_below_localhost(host) || below(&name(host), domain).is_some()
+}
+
+fn name(host: &str) -> String {
+    host::name(host).to_ascii_lowercase()
+}
+
+/// What stands before the domain in a name.
+fn below<'a>(name: &'a str, domain: &str) -> Option<&'a str> {
+    name.trim_end_matches('.').strip_suffix(domain)?.strip_suffix('.')
+}
+
+fn by_host(host: &str, domain: &str) -> Option<ServiceKey> {
+    let name = name(host);
+    let labels = below(&name, domain)?;
     let (service, environment) = labels.split_once('.')?;
     Some(ServiceKey::new(EnvironmentName::new(environment).ok()?, ServiceName::new(service).ok()?))
 }

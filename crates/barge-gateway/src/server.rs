@@ -15,11 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::connection;
 use crate::headers::Client;
 use crate::proxy::{Proxy, Shared};
+use crate::route;
 use crate::table::Table;
 
 /// What can be set.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
+    /// Services are known as SERVICE.ENVIRONMENT.DOMAIN. With `localhost`, every such name is this machine.
+    pub domain: String,
     /// For how long an instance is searched that takes the request. What another one worked on it before it broke off does not count.
     pub search_limit: Duration,
     /// How long an instance may take until the head of its answer, counted from the last piece of the request.
@@ -45,6 +48,7 @@ pub struct GatewayConfig {
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
+            domain: route::LOCAL.to_owned(),
             search_limit: Duration::from_secs(6),
             answer_limit: Duration::from_secs(60),
             header_limit: Duration::from_secs(15),

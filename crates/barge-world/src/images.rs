@@ -53,6 +53,11 @@ impl Images {
         (format!("{}/{name}", self.there), image.digest)
     }
 
+    /// The registry's name on this machine, and the one that nodes have for it.
+    pub fn names(&self) -> (String, &str) {
+        (self.here.to_string(), &self.there)
+    }
+
     /// The image with barge-init, by digest.
     pub async fn barge_init(&self) -> String {
         let files = tempfile::tempdir().unwrap();

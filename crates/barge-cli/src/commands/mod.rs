@@ -3,6 +3,7 @@
 pub(crate) mod abort;
 pub(crate) mod approve;
 pub(crate) mod build;
+pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod deploy;
 pub(crate) mod down;
@@ -79,6 +80,7 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
         Command::Up(args) => up::run(args, globals).await,
         Command::Gateway(args) => gateway::run(args, globals).await,
         Command::Operator(args) => operator::run(args, globals).await,
+        Command::Cluster(args) => cluster::run(args, globals).await,
         Command::Down(args) => down::run(args, globals).await,
         Command::Demo(args) => demo::run(args, globals).await,
         Command::Init(args) => init::run(args, globals),

@@ -1,13 +1,15 @@
 //! A gateway in a process of its own: it serves from its snapshot, whatever becomes of the platform.
 //!
-//! Its directory is how platforms on this machine find it: the token and the ports are there, also while the gateway is down.
+//! Its directory is how platforms on this machine find it: the token and the ports are there, also while the gateway is down. Elsewhere, such as in a
+//! pod, its address and its token are given to it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::routing::get;
 use barge_gateway::{Gateway, GatewayConfig, Table};
 use barge_registrar::{GatewayTarget, RegistrationTarget, RemoteGateway};
 use barge_runtime::Tasks;
@@ -15,8 +17,21 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::Glance;
-use super::listeners::{Door, listen};
+use super::listeners::{Door, LOOPBACK, listen};
 use super::{DataDirectory, PlatformError, Ports, STOP_LIMIT, open_files, serve};
+
+/// What is given to a gateway that runs on its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Given {
+    /// Its ports.
+    pub(crate) ports: Ports,
+    /// How many threads serve.
+    pub(crate) threads: NonZeroUsize,
+    /// Where it listens for others than this machine, and the token that registers instances there. It has a token of its own otherwise.
+    pub(crate) elsewhere: Option<(IpAddr, String)>,
+    /// Services answer at SERVICE.ENVIRONMENT.DOMAIN.
+    pub(crate) domain: String,
+}
 
 /// A gateway that runs on its own.
 pub(crate) struct LoneGateway {
@@ -30,18 +45,15 @@ pub(crate) struct LoneGateway {
 
 impl LoneGateway {
     /// Serves what the snapshot in `directory` says, and takes registrations.
-    pub(crate) async fn start(
-        directory: DataDirectory,
-        ports: Ports,
-        threads: NonZeroUsize,
-    ) -> Result<Self, PlatformError> {
-        let last = directory.ports();
-        let (serving, serves) = listen("gateway", "--port", ports.gateway, last.gateway).await?;
-        let (taking, api) = listen("registrations", "--api-port", ports.api, last.api).await?;
+    pub(crate) async fn start(directory: DataDirectory, given: Given) -> Result<Self, PlatformError> {
+        let Given { ports, threads, elsewhere, domain } = given;
+        let (last, address) = (directory.ports(), elsewhere.as_ref().map_or(LOOPBACK, |(address, _)| *address));
+        let (serving, serves) = listen("gateway", "--port", address, ports.gateway, last.gateway).await?;
+        let (taking, api) = listen("registrations", "--api-port", address, ports.api, last.api).await?;
         directory.put_ports(Ports { api: api.port(), registry: 0, gateway: serves.port() })?;
-        let token = match directory.gateway_token() {
-            Some(token) => token,
-            None => {
+        let token = match (elsewhere, directory.gateway_token()) {
+            (Some((_, token)), _) | (None, Some(token)) => token,
+            (None, None) => {
                 let token = barge_server::new_secret();
                 directory.put_gateway_token(&token)?;
                 token
@@ -50,10 +62,11 @@ impl LoneGateway {
         let files = open_files::raise();
         let table = Arc::new(Table::open(directory.join("gateway.json")).map_err(PlatformError::Gateway)?);
         let mut tasks = Tasks::default();
-        let routes = barge_gateway::api::router(Arc::clone(&table), &token);
+        let routes = barge_gateway::api::router(Arc::clone(&table), &token).merge(health());
         tasks.spawn("registration API", serve(taking, routes, files.api_connections, tasks.shutdown_token()));
         let shutdown = tasks.shutdown_token();
-        tasks.spawn("gateway", serve_gateway(serving, table, files.gateway_connections, threads, shutdown));
+        let config = GatewayConfig { max_connections: files.gateway_connections, domain, ..GatewayConfig::default() };
+        tasks.spawn("gateway", serve_gateway(serving, table, config, threads, shutdown));
         Ok(Self { _directory: directory, api, serves, tasks })
     }
 
@@ -67,6 +80,11 @@ impl LoneGateway {
     pub(crate) async fn stop(self) {
         self.tasks.stop(STOP_LIMIT).await;
     }
+}
+
+/// Where probes of Kubernetes ask, without a token.
+fn health() -> Router {
+    Router::new().route("/healthz", get(|| async { "ok\n" }))
 }
 
 /// How a platform reaches a gateway that runs on its own.
@@ -131,11 +149,11 @@ pub(crate) fn usual_threads() -> NonZeroUsize {
 pub(super) async fn serve_gateway(
     listener: TcpListener,
     table: Arc<Table>,
-    max_connections: usize,
+    config: GatewayConfig,
     threads: NonZeroUsize,
     shutdown: CancellationToken,
 ) {
-    let gateway = Gateway::new(table, GatewayConfig { max_connections, ..GatewayConfig::default() });
+    let gateway = Gateway::new(table, config);
     let listener = match listener.into_std() {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the gateway's listener cannot be handed to its threads"),

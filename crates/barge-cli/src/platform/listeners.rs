@@ -1,6 +1,6 @@
 //! The ports of a platform: taken before anything else, and the same ones after a restart.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -33,12 +33,13 @@ impl Listeners {
         alone: Option<Reached>,
     ) -> Result<Self, PlatformError> {
         let last = directory.ports();
-        let api = listen("API", "--port", wanted.api, last.api).await?;
-        let registry = listen("registry", "--registry-port", wanted.registry, last.registry).await?;
+        let api = listen("API", "--port", LOOPBACK, wanted.api, last.api).await?;
+        let registry = listen("registry", "--registry-port", LOOPBACK, wanted.registry, last.registry).await?;
         let (gateway, port) = match alone {
             Some(reached) => (Door::Alone(reached), last.gateway),
             None => {
-                let (listener, serves) = listen("gateway", "--gateway-port", wanted.gateway, last.gateway).await?;
+                let (listener, serves) =
+                    listen("gateway", "--gateway-port", LOOPBACK, wanted.gateway, last.gateway).await?;
                 (Door::Own(listener, serves), serves.port())
             }
         };
@@ -47,18 +48,22 @@ impl Listeners {
     }
 }
 
-/// Listens on loopback; 0 wants the port of the last run, or any that is free.
+/// Where everything listens that asks for no more than an address.
+pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Listens at an address; port 0 wants the port of the last run, or any that is free.
 pub(super) async fn listen(
     what: &'static str,
     option: &'static str,
+    address: IpAddr,
     wanted: u16,
     last: u16,
 ) -> Result<(TcpListener, SocketAddr), PlatformError> {
     let bind = async |port: u16| {
-        let socket = TcpSocket::new_v4()?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // So that a platform that comes back gets its ports although connections of before still end.
         socket.set_reuseaddr(true)?;
-        socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+        socket.bind((address, port).into())?;
         let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         Ok((listener, address))

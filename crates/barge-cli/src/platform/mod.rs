@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use barge_api::TokenRole;
 use barge_engine_local::{LocalEngine, LocalEngineConfig, TrafficEndpoint};
+use barge_gateway::GatewayConfig;
 use barge_image::{Client as ImageClient, Credentials};
 use barge_model::EnvironmentName;
 use barge_registrar::{Registrar, RegistrarConfig, RegistrationTarget};
@@ -34,7 +35,7 @@ pub(crate) use directory::{DataDirectory, Ports};
 pub(crate) use down::take_down;
 pub(crate) use error::PlatformError;
 use gateway::Entrance;
-pub(crate) use gateway::{LoneGateway, usual_threads};
+pub(crate) use gateway::{Given, LoneGateway, usual_threads};
 use listeners::Listeners;
 
 /// How many bytes of images the embedded registry keeps at the most.
@@ -130,8 +131,9 @@ impl Platform {
         let mut routes = server.router();
         if let Some(own) = own {
             routes = routes.merge(own.routes);
-            let (connections, threads) = (files.gateway_connections, gateway::usual_threads());
-            let serving = gateway::serve_gateway(own.listener, own.table, connections, threads, shutdown.clone());
+            let config = GatewayConfig { max_connections: files.gateway_connections, ..GatewayConfig::default() };
+            let threads = gateway::usual_threads();
+            let serving = gateway::serve_gateway(own.listener, own.table, config, threads, shutdown.clone());
             front.spawn("gateway", serving);
         }
         front.spawn("API", serve(listeners.api.0, routes, files.api_connections, shutdown.clone()));

@@ -1,6 +1,6 @@
 //! Which request goes to which service, and what is said where that cannot be.
 
-use barge_gateway::PutState;
+use barge_gateway::{GatewayConfig, PutState, Table};
 use http::Request;
 use http_body_util::Full;
 
@@ -64,6 +64,33 @@ async fn a_request_is_routed_by_host_or_by_headers_and_mistakes_are_told_in_word
     ];
     for (headers, code, text) in cases {
         assert_eq!(status(&rig, headers).await, (*code, (*text).to_owned()), "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_domain_of_its_own_takes_the_place_of_localhost() {
+    let config = GatewayConfig { domain: "apps.example".to_owned(), ..GatewayConfig::default() };
+    let rig = Rig::with(Table::in_memory(), config).await;
+    let instance = Instance::named("hello").await;
+    rig.online(1, instance.address);
+    let by_header = |host| [("host", host), ("barge-service", "greeter"), ("barge-environment", "test")];
+    let foreign = |host: &str| {
+        format!(
+            "with a barge-service header the host must be a name of this machine, such as localhost, and not {host:?}"
+        )
+    };
+    let unknown = |host: &str| format!("the host {host:?} is not SERVICE.ENVIRONMENT.apps.example");
+    for (headers, code, text) in [
+        (&[("host", "Greeter.test.Apps.example:8080")] as &[_], 200, "hello".to_owned()),
+        (&[("host", "greeter.test.localhost")], 400, unknown("greeter.test.localhost")),
+        (&[("host", "greeter.test.myapps.example")], 400, unknown("greeter.test.myapps.example")),
+        (&[("host", "apps.example")], 400, unknown("apps.example")),
+        (&by_header("any.apps.example"), 200, "hello".to_owned()),
+        (&by_header("127.0.0.1"), 200, "hello".to_owned()),
+        (&by_header("evil.example"), 400, foreign("evil.example")),
+        (&by_header("any.myapps.example"), 400, foreign("any.myapps.example")),
+    ] {
+        assert_eq!(status(&rig, headers).await, (code, text), "{headers:?}");
     }
 }
 

@@ -1,0 +1,1 @@
+//! The same objects as a Helm chart.
