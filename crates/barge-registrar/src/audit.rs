@@ -27,15 +27,25 @@ pub(crate) struct Look {
 impl<T: RegistrationTarget> Registrar<T> {
     /// Begins to look at every service, unless the last looks are not over yet.
     pub(crate) fn start_audit(&mut self, list: &WantedList) {
-        if !self.audits.is_empty() {
-            return;
+        if self.audits.is_empty() {
+            let of_entries = self.entries.values().map(|entry| &entry.key);
+            self.look_at(list.keys().chain(of_entries).cloned().collect());
         }
-        let mut looks: BTreeMap<&ServiceKey, (Before, BTreeSet<InstanceId>)> = BTreeMap::new();
-        for key in list.keys() {
-            looks.entry(key).or_default();
+    }
+
+    /// Begins a first look at services that are new, without which little can be said of their instances. Where it fails, the next audit is another.
+    pub(crate) fn look_at_new(&mut self, list: &WantedList) {
+        let new: BTreeSet<ServiceKey> = list.keys().filter(|key| !self.looked_for.contains(*key)).cloned().collect();
+        if !new.is_empty() {
+            self.look_at(new);
         }
+    }
+
+    fn look_at(&mut self, services: BTreeSet<ServiceKey>) {
+        let mut looks: BTreeMap<&ServiceKey, (Before, BTreeSet<InstanceId>)> =
+            services.iter().map(|key| (key, Default::default())).collect();
         for (id, entry) in &self.entries {
-            let (before, known) = looks.entry(&entry.key).or_default();
+            let Some((before, known)) = looks.get_mut(&entry.key) else { continue };
             known.insert(id.clone());
             if entry.registration.in_flight.is_none() {
                 before.insert(id.clone(), entry.registration.acknowledged);
@@ -49,6 +59,7 @@ impl<T: RegistrationTarget> Registrar<T> {
                 Look { key, before, known, held }
             });
         }
+        self.looked_for.extend(services);
     }
 
     /// Takes in what a look has seen.
@@ -61,6 +72,7 @@ impl<T: RegistrationTarget> Registrar<T> {
                 return;
             }
         };
+        self.looked_at.insert(look.key.clone());
         for (id, before) in &look.before {
             let Some(entry) = self.entries.get_mut(id) else { continue };
             let listed = held.get(id).map(|held| (held.generation, held.state));

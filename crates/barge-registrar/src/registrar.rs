@@ -52,6 +52,10 @@ pub struct Registrar<T> {
     /// What each call under way is about; kept apart from the call, which may break.
     under_way: HashMap<Id, (InstanceId, Call)>,
     pub(crate) audits: JoinSet<Look>,
+    /// Services at whose list a first look has begun.
+    pub(crate) looked_for: BTreeSet<ServiceKey>,
+    /// Services whose list was seen since the start: of those it is known whom the target holds without our knowledge.
+    pub(crate) looked_at: BTreeSet<ServiceKey>,
     /// Why the journal cannot be written, while it cannot.
     journal_trouble: Option<String>,
     vanished: Vanished,
@@ -74,9 +78,16 @@ impl<T: RegistrationTarget> Registrar<T> {
             calls: JoinSet::new(),
             under_way: HashMap::new(),
             audits: JoinSet::new(),
+            looked_for: BTreeSet::new(),
+            looked_at: BTreeSet::new(),
             journal_trouble: None,
             alarm: None,
         })
+    }
+
+    /// The services of which the journal has instances. Whoever lists what exists has to list them too, where none is left of them.
+    pub fn services(&self) -> BTreeSet<ServiceKey> {
+        self.entries.values().map(|entry| entry.key.clone()).collect()
     }
 
     /// Works until `shutdown`.
@@ -92,6 +103,7 @@ impl<T: RegistrationTarget> Registrar<T> {
             let list = wanted.borrow_and_update().clone();
             self.take_wants(&list);
             self.forget_the_gone(&list);
+            self.look_at_new(&list);
             let wake = self.start_calls();
             self.publish(&list, &acknowledgements);
             let pause = wake.unwrap_or(Duration::from_secs(3600));
@@ -280,11 +292,13 @@ impl<T: RegistrationTarget> Registrar<T> {
             .or_else(|| self.journal_trouble.clone())
             .or_else(|| failing.then(|| "the gateway does not take registrations".to_owned()));
         let health = reason.map_or(RegistrarHealth::Healthy, |reason| RegistrarHealth::Unhealthy { reason });
-        // An instance that ends before it was ever registered has nothing to be taken back: saying so lets the engine stop it.
+        // An instance that ends before it was ever registered has nothing to be taken back: saying so lets the engine stop it. Whether it
+        // was, a journal that was lost cannot tell, but the target's list can.
         let never = |wanted: &Wanted| Acknowledged { online: false, offline: true, terminal: wanted.ending };
         let unregistered = list
-            .values()
-            .flatten()
+            .iter()
+            .filter(|(key, _)| self.looked_at.contains(*key))
+            .flat_map(|(_, instances)| instances)
             .filter(|wanted| (wanted.ending || wanted.dead) && !self.entries.contains_key(&wanted.id))
             .map(|wanted| (wanted.id.clone(), never(wanted)));
         let instances = self

@@ -52,4 +52,8 @@ impl RegistrationTarget for GatewayTarget {
     async fn list(&self, key: &ServiceKey) -> Result<BTreeMap<InstanceId, Held>, TargetError> {
         Ok(held(self.table.list(key).1))
     }
+
+    async fn in_flight(&self, key: &ServiceKey, id: &InstanceId) -> Result<u64, TargetError> {
+        Ok(self.table.traffic(key, id).map_or(0, |traffic| traffic.in_flight))
+    }
 }

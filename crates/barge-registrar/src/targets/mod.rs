@@ -12,7 +12,7 @@ use barge_model::registration::{Answer, Call, Intent};
 use barge_model::{InstanceId, ServiceKey};
 
 pub use gateway::GatewayTarget;
-pub use remote::RemoteGateway;
+pub use remote::{GatewayAddress, NoGatewayAddress, RemoteGateway};
 
 /// Why a target's list could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -50,16 +50,23 @@ pub trait RegistrationTarget: Send + Sync + 'static {
     /// What the target really holds for a service, by instance. Where a target serves several registrars, each is shown its own
     /// instances alone: what nobody here knows is taken back.
     async fn list(&self, key: &ServiceKey) -> Result<BTreeMap<InstanceId, Held>, TargetError>;
+
+    /// How many requests of an instance are not answered in full yet: the zero-traffic check. None of one that the target does not know.
+    async fn in_flight(&self, key: &ServiceKey, id: &InstanceId) -> Result<u64, TargetError>;
 }
 
-/// Which target it is may be a matter of configuration.
+/// A target may be shared, and which one it is may be a matter of configuration.
 #[async_trait]
-impl RegistrationTarget for std::sync::Arc<dyn RegistrationTarget> {
+impl<T: RegistrationTarget + ?Sized> RegistrationTarget for std::sync::Arc<T> {
     async fn put(&self, key: &ServiceKey, id: &InstanceId, address: SocketAddr, call: Call) -> Answer {
         (**self).put(key, id, address, call).await
     }
 
     async fn list(&self, key: &ServiceKey) -> Result<BTreeMap<InstanceId, Held>, TargetError> {
         (**self).list(key).await
+    }
+
+    async fn in_flight(&self, key: &ServiceKey, id: &InstanceId) -> Result<u64, TargetError> {
+        (**self).in_flight(key, id).await
     }
 }

@@ -100,6 +100,22 @@ async fn what_the_target_alone_knows_is_treated_as_what_it_is_to_the_engine() {
 }
 
 #[tokio::test]
+async fn an_end_that_a_lost_journal_does_not_know_is_acknowledged_only_once_the_target_was_looked_at() {
+    let mut bench = Bench::fake();
+    // Online since before the loss, and about to be stopped.
+    bench.target.lock().held.insert((key(), id(7)), held(7, 5, Online));
+    bench.target.lock().list = List::Fails;
+    bench.want([ending(7), ready(1)]);
+    bench.wait_online(1).await;
+    bench.settle(90).await;
+    assert_eq!(bench.acknowledged(7), None, "nobody may take it for one that was never registered");
+    bench.target.lock().list = List::Works;
+    bench.wait(7, false, true).await;
+    assert_eq!(bench.target.state(7), Some(Terminal));
+    bench.check();
+}
+
+#[tokio::test]
 async fn a_lost_journal_takes_nobody_offline() {
     let mut bench = online().await;
     for file in std::fs::read_dir(bench.journal.path()).unwrap().flatten() {

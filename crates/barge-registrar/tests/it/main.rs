@@ -6,6 +6,7 @@
 mod audit;
 mod failures;
 mod gateway;
+mod kubernetes;
 mod lifecycle;
 mod simulation;
 mod support;

@@ -167,6 +167,10 @@ impl RegistrationTarget for Fake {
             List::Hangs => std::future::pending().await,
         }
     }
+
+    async fn in_flight(&self, _: &ServiceKey, _: &InstanceId) -> Result<u64, TargetError> {
+        Ok(0)
+    }
 }
 
 /// A registrar at work.
