@@ -190,7 +190,7 @@ fn find_user(text: &str) -> std::io::Result<(Uid, Gid)> {
 }
 
 /// A program of the image is meant where there is one; otherwise PATH is asked.
-fn locate(program: &str, directory: &Path) -> PathBuf {
+pub(crate) fn locate(program: &str, directory: &Path) -> PathBuf {
     let own = directory.join(program);
     if program.starts_with('/') || own.is_file() { own } else { program.into() }
 }

@@ -5,15 +5,16 @@
 //!
 //! One file for each part: [`plan`] what to run, `run` the set-up, `machine` the decisions, `supervise` what carries them out, fed by
 //! `events`; `child` how processes are started, `reaper` how they are waited for, `probe` readiness, `ready` who asks for it, `log` the
-//! output, `socket` the questions that the engine asks, `drain` the wait for silence, [`agent`] registrations where nobody else makes
-//! them, `explain` why something ended, [`processes`] what was left behind, `system` the little that needs `unsafe`. It knows nothing of
-//! releases, roles or engines. No async runtime: it must stay small, and a few threads do.
+//! output, `socket` the questions that the engine asks, [`exec`] programs beside the process, `drain` the wait for silence, [`agent`]
+//! registrations where nobody else makes them, `explain` why something ended, [`processes`] what was left behind, `system` the little
+//! that needs `unsafe`. It knows nothing of releases, roles or engines. No async runtime: it must stay small, and a few threads do.
 
 pub mod agent;
 mod child;
 mod client;
 mod drain;
 mod events;
+pub mod exec;
 mod explain;
 mod http;
 mod install;
@@ -68,6 +69,8 @@ usage: barge-init [OPTIONS] -- COMMAND [ARGUMENT]...
        barge-init run DIRECTORY [STATE]  run what DIRECTORY/plan.json says; files are kept in STATE, else in DIRECTORY
        barge-init status DIRECTORY       print the status of the instance whose files are there
        barge-init stop DIRECTORY         stop it as its plan says, and wait until it is over
+       barge-init exec [--terminal ROWSxCOLUMNS] [--] [COMMAND [ARGUMENT]...]
+                                         run a program beside it, for an engine that speaks in frames
        barge-init install DIRECTORY      put this program into DIRECTORY, where another container finds it
 
 options:
@@ -89,6 +92,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         [verb, directory] if *verb == "install" => {
             return told(install::into(Path::new(directory)));
         }
+        [verb, words @ ..] if *verb == "exec" => return ExitCode::from(exec::run(words)),
         [option] if *option == "--version" => {
             voice::answer(concat!("barge-init ", env!("CARGO_PKG_VERSION"), "\n"));
             return ExitCode::SUCCESS;

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::PipeReader;
 use std::ops::RangeInclusive;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -55,6 +55,25 @@ pub(crate) fn set_before_exec(command: &mut Command, settings: OwnSettings) {
     unsafe {
         command.pre_exec(set);
     }
+}
+
+/// Has the child lead a session on the terminal that is its standard input.
+pub(crate) fn lead_terminal(command: &mut Command) {
+    // SAFETY: setsid(2) and ioctl(2) are system calls, which may be called between fork and exec; nothing is allocated, and what is handed over are
+    // integers.
+    unsafe {
+        command.pre_exec(|| {
+            nix::unistd::setsid()?;
+            Errno::result(libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0))?;
+            Ok(())
+        });
+    }
+}
+
+/// Gives a terminal another size; whoever is in its foreground is told by SIGWINCH.
+pub(crate) fn set_window_size(terminal: &File, size: &libc::winsize) -> Result<(), Errno> {
+    // SAFETY: TIOCSWINSZ reads the size, which lives until ioctl(2) returns.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, std::ptr::from_ref(size)) }).map(drop)
 }
 
 /// The real-time signals that this program's C library leaves to programs; nix knows none of them.

@@ -9,6 +9,7 @@ mod children;
 mod diagnosis;
 mod drain;
 mod ending;
+mod exec;
 mod fuzz;
 mod held;
 mod helpers;
