@@ -2,6 +2,7 @@
 //!
 //! Who sets the readiness gate here is a stand-in for the registrar: whatever is ready is online.
 
+mod autoscale;
 mod fuse;
 mod world;
 

@@ -1,5 +1,7 @@
 //! A namespace of a test's own, an operator, and a stand-in for the registrar.
 
+use std::time::Duration;
+
 use barge_crds::{ServiceSpec, ServiceStatus, WebService, WebServiceSpec};
 use barge_model::rollout::{RolloutSpec, Withdrawal};
 use barge_model::{Approval, Release};
@@ -66,6 +68,32 @@ impl World {
         self.write().await;
     }
 
+    /// A release, and nothing said about how many: that is somebody else's.
+    pub(crate) async fn release_only(&mut self, target: &Release, approval: Option<Approval>) {
+        self.rollout.target = Some(target.clone());
+        self.rollout.approvals = approval.into_iter().collect();
+        self.write_all_but_replicas().await;
+    }
+
+    /// Takes a release back, and says nothing about how many.
+    pub(crate) async fn withdraw(&mut self, withdrawal: Withdrawal) {
+        self.rollout.withdrawn = Some(withdrawal);
+        self.write_all_but_replicas().await;
+    }
+
+    async fn write_all_but_replicas(&mut self) {
+        self.version += 1;
+        let mut spec = serde_json::to_value(ServiceSpec::new(&key(), self.version, &self.rollout)).unwrap();
+        let fields = spec.as_object_mut().unwrap();
+        fields.remove("replicas");
+        // What is not said any more is to go.
+        for field in ["approval", "withdrawn"] {
+            fields.entry(field).or_insert(serde_json::Value::Null);
+        }
+        let patch = serde_json::json!({ "spec": spec });
+        self.services().patch("greeter", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+
     async fn write(&mut self) {
         self.version += 1;
         let service = ServiceSpec::new(&key(), self.version, &self.rollout);
@@ -74,7 +102,21 @@ impl World {
     }
 
     pub(crate) async fn wait(&self, what: &str, reached: impl Fn(&ServiceStatus) -> bool) -> ServiceStatus {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_for(PATIENCE, what, reached).await
+    }
+
+    /// For what needs new metrics first, and an autoscaler that looks at them.
+    pub(crate) async fn wait_long(&self, what: &str, reached: impl Fn(&ServiceStatus) -> bool) -> ServiceStatus {
+        self.wait_for(2 * PATIENCE, what, reached).await
+    }
+
+    async fn wait_for(
+        &self,
+        patience: Duration,
+        what: &str,
+        reached: impl Fn(&ServiceStatus) -> bool,
+    ) -> ServiceStatus {
+        let deadline = Instant::now() + patience;
         loop {
             let status = self.services().get("greeter").await.unwrap().status.unwrap_or_default();
             let answers = i64::try_from(self.version).unwrap() == status.version
@@ -83,7 +125,7 @@ impl World {
                 return status;
             }
             assert!(Instant::now() < deadline, "waited in vain for: {what}; last: {status:#?}");
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -96,7 +138,7 @@ impl World {
                 return;
             }
             assert!(Instant::now() < deadline, "{left} pods are left");
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -156,6 +198,14 @@ impl World {
 
     pub(crate) async fn end(&self) {
         self.place.end().await;
+    }
+
+    /// The namespace's objects of a kind.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        self.place.api()
     }
 
     fn services(&self) -> Api<WebService> {
