@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     abort, approve, build, cluster, completions, deploy, down, exec, gateway, init, instances, logs, open, operator,
-    releases, restart, rollback, scale, services, status, up, whoami,
+    registrar, releases, restart, rollback, scale, services, status, up, whoami,
 };
 use crate::demo;
 use crate::failure::{EXIT_CODES, Failure, Kind};
@@ -86,6 +86,7 @@ pub(crate) enum Command {
     Gateway(gateway::Args),
     Cluster(cluster::Args),
     Operator(operator::Args),
+    Registrar(registrar::Args),
     Down(down::Args),
     Init(init::Args),
     Build(build::Args),

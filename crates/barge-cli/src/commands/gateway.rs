@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU8;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
@@ -104,6 +104,11 @@ fn token(globals: &Globals) -> Result<String, Failure> {
         return Err(Failure::new(Kind::Usage, "--listen needs a token that registers instances")
             .hint("name a file that holds one with --token-file; `openssl rand -hex 32` makes one"));
     };
+    read_token(path)
+}
+
+/// The token that registers instances, from a file.
+pub(super) fn read_token(path: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|error| Failure::io(format!("read the token in {}", path.display()), &error))?;
     match text.trim() {

@@ -14,6 +14,7 @@ pub(crate) mod instances;
 pub(crate) mod logs;
 pub(crate) mod open;
 pub(crate) mod operator;
+pub(crate) mod registrar;
 pub(crate) mod releases;
 pub(crate) mod restart;
 pub(crate) mod rollback;
@@ -62,6 +63,7 @@ async fn interruptible(command: Command, globals: &Globals) -> Result<(), Failur
         Command::Up(_)
             | Command::Gateway(_)
             | Command::Operator(_)
+            | Command::Registrar(_)
             | Command::Demo(_)
             | Command::Exec(_)
             | Command::Deploy(_)
@@ -80,6 +82,7 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
         Command::Up(args) => up::run(args, globals).await,
         Command::Gateway(args) => gateway::run(args, globals).await,
         Command::Operator(args) => operator::run(args, globals).await,
+        Command::Registrar(args) => registrar::run(args, globals).await,
         Command::Cluster(args) => cluster::run(args, globals).await,
         Command::Down(args) => down::run(args, globals).await,
         Command::Demo(args) => demo::run(args, globals).await,
