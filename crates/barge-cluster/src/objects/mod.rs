@@ -29,9 +29,15 @@ pub fn render(settings: &Settings) -> Result<Vec<Object>, WriteError> {
         objects.push(Object::new(&definition)?);
     }
     for component in Component::ALL {
-        objects.extend(roles::of(component, settings)?);
-        objects.extend(parts::of(component, settings)?);
+        objects.extend(render_part(component, settings)?);
     }
+    Ok(objects)
+}
+
+/// The objects of one part.
+pub(crate) fn render_part(component: Component, settings: &Settings) -> Result<Vec<Object>, WriteError> {
+    let mut objects = roles::of(component, settings)?;
+    objects.extend(parts::of(component, settings)?);
     Ok(objects)
 }
 
