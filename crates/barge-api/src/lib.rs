@@ -14,7 +14,7 @@ pub use exec_connection::{ExecConnection, ExecReceiver, ExecSender};
 pub use problem::{Problem, code};
 pub use types::{
     AbortRequest, ApprovalRequest, AuditEntry, AuditList, CandidateView, EnvironmentList, EnvironmentView, FailureView,
-    InstanceList, InstanceView, LogLines, NewRelease, NewToken, ProbeView, ReleaseList, ReleaseState, ReleaseView,
-    RestartRequest, RollbackRequest, RolloutAnswer, ScaleRequest, ServiceList, ServiceStatus, ServiceSummary,
-    StreamEvent, TimelineView, TokenCreated, TokenList, TokenRole, TokenView, Whoami,
+    GatePolicy, InstanceList, InstanceView, LogLines, NewRelease, NewToken, ProbeView, ReleaseList, ReleaseState,
+    ReleaseView, RestartRequest, RollbackRequest, RolloutAnswer, ScaleRequest, ServiceList, ServiceStatus,
+    ServiceSummary, StreamEvent, TimelineView, TokenCreated, TokenList, TokenRole, TokenView, Whoami,
 };

@@ -20,6 +20,8 @@ pub mod code {
     pub const RELEASE_ENDED: &str = "release_ended";
     /// The release's first batch is not available yet, so there is nothing to approve.
     pub const NOT_AT_GATE: &str = "not_at_gate";
+    /// Another person than who has made the release has to approve it.
+    pub const SECOND_PERSON: &str = "second_person_needed";
     /// There is nothing to go back to.
     pub const NOTHING_TO_ROLL_BACK_TO: &str = "nothing_to_roll_back_to";
     /// Nothing serves that could be started anew.

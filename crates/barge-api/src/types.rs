@@ -333,6 +333,21 @@ pub struct EnvironmentView {
     pub registry: String,
     /// Host and port of its gateway.
     pub gateway: Option<String>,
+    /// Who has to approve a release there.
+    pub gate: GatePolicy,
+}
+
+/// Who has to approve a release in an environment, whatever its plan says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GatePolicy {
+    /// Whoever the plan asks for: a person, unless it leaves that out.
+    #[default]
+    Plan,
+    /// A person, always.
+    Approval,
+    /// A person, and another one than who has made the release.
+    SecondPerson,
 }
 
 /// Environments.

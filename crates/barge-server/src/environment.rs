@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use barge_api::EnvironmentView;
+use barge_api::{EnvironmentView, GatePolicy};
 use barge_engine::Engine;
 use barge_model::{EnvironmentName, ServiceKey};
 
@@ -20,6 +20,10 @@ pub struct Environment {
     pub registry: String,
     /// Host and port of its gateway.
     pub gateway: Option<String>,
+    /// Services of kind `web` are called SERVICE.ENVIRONMENT.DOMAIN there.
+    pub domain: String,
+    /// Who has to approve a release there.
+    pub gate: GatePolicy,
 }
 
 impl std::fmt::Debug for Environment {
@@ -35,13 +39,14 @@ impl Environment {
             engine: self.engine_name.clone(),
             registry: self.registry.clone(),
             gateway: self.gateway.clone(),
+            gate: self.gate,
         }
     }
 
-    /// Where a service of kind `web` can be called: every name below `localhost` is this machine (RFC 6761, 6.3).
+    /// Where a service of kind `web` can be called: every name below `localhost` is this machine (RFC 6761, 6.3), other domains are somebody's.
     pub(crate) fn url(&self, key: &ServiceKey) -> Option<String> {
         let port = self.gateway.as_ref()?.rsplit_once(':')?.1;
-        Some(format!("http://{}.{}.localhost:{port}", key.service, key.environment))
+        Some(format!("http://{}.{}.{}:{port}", key.service, key.environment, self.domain))
     }
 }
 

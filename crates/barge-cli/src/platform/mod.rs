@@ -217,6 +217,8 @@ fn environment(
         engine_name: "local".to_owned(),
         registry: registry.to_string(),
         gateway: Some(gateway.to_string()),
+        domain: "localhost".to_owned(),
+        gate: barge_api::GatePolicy::default(),
     }
 }
 

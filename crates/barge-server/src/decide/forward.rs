@@ -1,8 +1,8 @@
 //! Forward: a new release, the approval that lets it go on, the abort that ends it.
 
-use barge_api::NewRelease;
+use barge_api::{GatePolicy, NewRelease};
 use barge_model::release::check_image;
-use barge_model::rollout::{Phase, Role, Withdrawal};
+use barge_model::rollout::{Phase, Role, Until, Withdrawal};
 use barge_model::{Digest, Origin, ReleaseId};
 
 use super::history::failed;
@@ -11,7 +11,11 @@ use super::{Change, Refusal, Situation};
 use crate::store::StoredRelease;
 
 impl Situation<'_> {
-    pub(super) fn release(&self, new: NewRelease) -> Result<Change, Refusal> {
+    pub(super) fn release(&self, mut new: NewRelease) -> Result<Change, Refusal> {
+        if self.gate != GatePolicy::Plan {
+            // What the plan leaves out, the environment asks for.
+            new.config.rollout.gate.until = Some(Until::Approved);
+        }
         new.config.check().map_err(|error| Refusal::Config(error.to_string()))?;
         check_image(&new.image).map_err(|error| Refusal::Config(error.to_string()))?;
         let under_way = self.under_way();
@@ -55,6 +59,10 @@ impl Situation<'_> {
             return Ok(self.answer(service, Some(id), message, "release.approve", "again".to_owned()));
         }
         ended?;
+        if self.gate == GatePolicy::SecondPerson && stored.release.created_by == self.actor {
+            let (key, by) = (self.key.clone(), self.actor.to_owned());
+            return Err(Refusal::SecondPerson { key, number, by });
+        }
         self.refuse_before_gate(stored)?;
         let mut service = self.next_service();
         let mut message = format!("release {number} is approved; the remaining instances follow");

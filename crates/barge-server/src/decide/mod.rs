@@ -13,7 +13,7 @@ mod scale;
 #[cfg(test)]
 mod tests;
 
-use barge_api::{NewRelease, RolloutAnswer};
+use barge_api::{GatePolicy, NewRelease, RolloutAnswer};
 use barge_model::rollout::RolloutStatus;
 use barge_model::{Approval, Digest, Origin, Release, ReleaseId, ServiceKey, Timestamp};
 
@@ -84,6 +84,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) status: &'a RolloutStatus,
     /// What the engine was told last, if anything.
     pub(crate) told: Option<Told>,
+    /// Who has to approve releases of the environment.
+    pub(crate) gate: GatePolicy,
     /// Who asks.
     pub(crate) actor: &'a str,
     /// The version that the caller has seen, where it says so.

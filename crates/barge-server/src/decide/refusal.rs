@@ -21,6 +21,8 @@ pub(crate) enum Refusal {
     Ended { key: ServiceKey, number: u32, how: &'static str },
     #[error("release {number} of {key} is not at its gate: {why}")]
     NotAtGate { key: ServiceKey, number: u32, why: &'static str },
+    #[error("release {number} of {key} was made by {by}: here another person has to approve it")]
+    SecondPerson { key: ServiceKey, number: u32, by: String },
     #[error("the digest {given} is not the one of release {number}, which has {stored}")]
     OtherDigest { given: Digest, stored: Digest, number: u32 },
     #[error("{key} has nothing to go back to: {why}")]
@@ -46,6 +48,7 @@ impl Refusal {
             Refusal::UnderWay { .. } => (409, code::RELEASE_UNDER_WAY),
             Refusal::Ended { .. } => (409, code::RELEASE_ENDED),
             Refusal::NotAtGate { .. } => (409, code::NOT_AT_GATE),
+            Refusal::SecondPerson { .. } => (403, code::SECOND_PERSON),
             Refusal::NothingToRollBackTo { .. } => (409, code::NOTHING_TO_ROLL_BACK_TO),
             Refusal::NothingToRestart(_) => (409, code::NOTHING_TO_RESTART),
             Refusal::OtherDigest { .. }
@@ -66,6 +69,7 @@ impl Refusal {
                 on("abort", key)
             )),
             Refusal::NotAtGate { key, .. } => Some(on("status --watch", key)),
+            Refusal::SecondPerson { key, .. } => Some(format!("somebody else runs: {}", on("approve", key))),
             Refusal::UnknownRelease { key, .. }
             | Refusal::Ended { key, .. }
             | Refusal::NothingToRollBackTo { key, .. } => Some(on("releases", key)),

@@ -157,7 +157,8 @@ async fn change<T: DeserializeOwned>(
     request: impl FnOnce(T) -> Request,
 ) -> Answer {
     caller.require(role, &key)?;
-    let engine = super::services::environment(app, &key.environment)?.engine.clone();
+    let environment = super::services::environment(app, &key.environment)?;
+    let (engine, gate) = (environment.engine.clone(), environment.gate);
     let request = request(posted.body()?);
     let identity = RequestIdentity {
         token: caller.0.id,
@@ -175,7 +176,7 @@ async fn change<T: DeserializeOwned>(
         let decide = |service, releases| {
             let actor = identity.actor.as_str();
             let situation =
-                Situation { key: &key, service, releases, retention, status, told, actor, if_match, now, random };
+                Situation { key: &key, service, releases, retention, status, told, gate, actor, if_match, now, random };
             decide::decide(situation, request)
         };
         let answer = changed.store.change(&key, &identity, now, decide).await?;

@@ -89,3 +89,28 @@ fn a_release_that_has_given_way_to_a_later_one_is_not_approved_again() {
          approve 1 | 409 release_ended: release 1 of test/greeter has ended: it is complete",
     );
 }
+
+#[test]
+fn an_environment_may_ask_for_a_person_whatever_the_plan_leaves_out() {
+    after_first(
+        "asks approval
+         release B gate=open
+         settle
+         look      | stable 1 x2, candidate 2 x1, at the gate; 2 wanted
+         approve 2 | release 2 is approved; the remaining instances follow",
+    );
+}
+
+#[test]
+fn an_environment_may_ask_for_another_person() {
+    after_first(
+        "asks second-person
+         release B gate=open
+         settle
+         look      | stable 1 x2, candidate 2 x1, at the gate; 2 wanted
+         approve 2 | 403 second_person_needed: release 2 of test/greeter was made by ann: here another person has to approve it
+         look      | stable 1 x2, candidate 2 x1, at the gate; 2 wanted
+         bob
+         approve 2 | release 2 is approved; the remaining instances follow",
+    );
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use barge_api::NewRelease;
+use barge_api::{GatePolicy, NewRelease};
 use barge_model::manifest::{EnvValue, Kind, Resources, ServiceConfig};
 use barge_model::rollout::{
     Action, Gate, InstancePhase, Observed, ObservedInstance, Phase, Role, RolloutPlan, RolloutSpec, RolloutStatus, step,
@@ -20,6 +20,8 @@ pub(super) struct World {
     /// Newest first.
     releases: Vec<StoredRelease>,
     retention: Retention,
+    gate: GatePolicy,
+    actor: &'static str,
     status: RolloutStatus,
     observed: Observed,
     /// What the engine was told last, where the database does not know.
@@ -38,6 +40,8 @@ impl Default for World {
             service: None,
             releases: Vec::new(),
             retention: Retention::default(),
+            gate: GatePolicy::default(),
+            actor: "ann",
             status: RolloutStatus::default(),
             observed: Observed::default(),
             engine_told: None,
@@ -68,6 +72,14 @@ impl World {
                 self.engine_told = Some(Told { version: numbers[0].into(), replicas: numbers[1] });
             }
             "look" => return self.look(),
+            "bob" => self.actor = "bob",
+            "asks" => {
+                self.gate = match words[1] {
+                    "approval" => GatePolicy::Approval,
+                    "second-person" => GatePolicy::SecondPerson,
+                    other => panic!("{other:?} is no policy"),
+                }
+            }
             "keep" => {
                 let count =
                     |name: &str| words.iter().find_map(|word| word.strip_prefix(name)).unwrap().parse().unwrap();
@@ -125,7 +137,8 @@ impl World {
             retention: self.retention,
             status: &self.status,
             told: self.engine_told,
-            actor: "ann",
+            gate: self.gate,
+            actor: self.actor,
             if_match,
             now: self.now,
             random: self.serial,

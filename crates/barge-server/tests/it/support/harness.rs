@@ -68,6 +68,8 @@ fn environment(name: &str, engine: &Arc<FakeEngine>) -> Environment {
         engine_name: "fake".to_owned(),
         registry: "127.0.0.1:7401".to_owned(),
         gateway: Some("127.0.0.1:7402".to_owned()),
+        domain: "localhost".to_owned(),
+        gate: barge_api::GatePolicy::default(),
     }
 }
 
