@@ -11,6 +11,7 @@ use barge_model::registration::Acknowledgements;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, Patch, PatchParams};
+use kube::core::Status;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
@@ -196,12 +197,19 @@ impl Writer {
     }
 }
 
+/// Whether the pod that is meant is gone, or somebody was faster. Another pod of the same name is told by its UID, which no patch may change.
+fn is_pointless(status: &Status) -> bool {
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+    let other = status.is_invalid() && causes.iter().any(|cause| cause.field == "metadata.uid");
+    other || status.is_not_found() || status.is_conflict()
+}
+
 async fn write(api: &Api<Pod>, change: &Change) -> Ended {
     let parameters = PatchParams { field_manager: Some(format!("registrar.{GROUP}")), ..PatchParams::default() };
     let patch = Patch::Strategic(change.patch(&Time(k8s_openapi::jiff::Timestamp::now())));
     match tokio::time::timeout(LIMIT, api.patch_status(&change.pod, &parameters, &patch)).await {
         Ok(Ok(_)) => Ended::Written,
-        Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => Ended::Pointless,
+        Ok(Err(kube::Error::Api(status))) if is_pointless(&status) => Ended::Pointless,
         Ok(Err(kube::Error::Api(status))) => {
             let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
             let pause = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);

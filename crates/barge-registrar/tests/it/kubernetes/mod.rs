@@ -1,5 +1,6 @@
 //! The registrar on Kubernetes: its pure parts in tables, and the whole of it on a real cluster.
 
+mod cluster;
 mod condition;
 mod pods;
 
