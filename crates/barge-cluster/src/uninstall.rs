@@ -76,7 +76,7 @@ pub async fn uninstall(client: &Client) -> Result<Uninstalled, UninstallError> {
             .map(|definition| title("CustomResourceDefinition", None, &definition.name_any())),
     );
     kept.push(format!(
-        "{services} services, of which {instances} instances run and get no more requests through the gateway"
+        "services: {services}, and their instances, which get no more requests through the gateway: {instances}"
     ));
     Ok(Uninstalled { removed, kept })
 }

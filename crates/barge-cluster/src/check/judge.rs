@@ -97,7 +97,6 @@ fn definitions(observed: &Observed) -> Vec<Finding> {
 /// Whether everything that is wanted is there; the API server adds what it takes for granted.
 fn holds(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
-        (_, Value::Null) => true,
         (Value::Object(found), Value::Object(wanted)) => {
             wanted.iter().all(|(name, wanted)| holds(found.get(name).unwrap_or(&Value::Null), wanted))
         }

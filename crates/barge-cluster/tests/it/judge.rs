@@ -122,6 +122,9 @@ fn definitions_of_another_version() {
         seen.definitions.as_mut().unwrap()[0].spec.versions[0].additional_printer_columns = None;
     });
     check(what, State::Old, &old, |seen| {
+        seen.definitions.as_mut().unwrap()[0].spec.names.short_names.as_mut().unwrap().push("more".to_owned());
+    });
+    check(what, State::Old, &old, |seen| {
         let version = &mut seen.definitions.as_mut().unwrap()[0].spec.versions[0];
         version.schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap().description = Some("other".to_owned());
     });

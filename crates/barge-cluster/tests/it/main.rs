@@ -7,3 +7,4 @@ mod judge;
 mod missing;
 mod permissions;
 mod render;
+mod uninstall;
