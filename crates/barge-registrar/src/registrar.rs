@@ -1,6 +1,7 @@
 //! The loop: wants -> intents, stored -> calls -> answers -> acknowledgements.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +84,13 @@ impl<T: RegistrationTarget> Registrar<T> {
             journal_trouble: None,
             alarm: None,
         })
+    }
+
+    /// For engines whose addresses go with their instances: of many that vanish at once, one is also gone when its address has said nothing for so long.
+    #[must_use]
+    pub fn believe_silence(mut self, silent_for: Duration) -> Self {
+        self.vanished.believe_silence(silent_for);
+        self
     }
 
     /// The services of which the journal has instances. Whoever lists what exists has to list them too, where none is left of them.
@@ -199,8 +207,13 @@ impl<T: RegistrationTarget> Registrar<T> {
             .filter(|(id, entry)| list.contains_key(&entry.key) && !present.contains(id))
             .map(|(id, entry)| (id.clone(), entry.registration.intent == Some(Intent::Terminal)))
             .collect();
-        let unasked = gone.iter().filter(|(_, asked)| !asked).map(|(id, _)| id.clone()).collect();
-        let doubted = self.too_many(&unasked);
+        let mut unasked: BTreeSet<InstanceId> =
+            gone.iter().filter(|(_, asked)| !asked).map(|(id, _)| id.clone()).collect();
+        let mut doubted = self.too_many(&unasked);
+        // Where another one is, none of them can be any more.
+        let taken: BTreeSet<SocketAddr> = list.values().flatten().filter_map(|wanted| wanted.address).collect();
+        unasked.retain(|id| self.entries.get(id).is_some_and(|entry| !taken.contains(&entry.address)));
+        doubted.retain(|id| unasked.contains(id));
         self.vanished.update(&unasked, doubted);
         let alarm = self.vanished.alarm(self.entries.len());
         if let Some(alarm) = alarm.as_ref().filter(|alarm| self.alarm.as_ref() != Some(*alarm)) {

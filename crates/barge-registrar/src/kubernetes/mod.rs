@@ -57,7 +57,9 @@ impl<T: RegistrationTarget> PodRegistrar<T> {
         config: RegistrarConfig,
     ) -> Result<Self, JournalError> {
         let target = Arc::new(target);
-        let registrar = Registrar::open(Arc::clone(&target), config)?;
+        // A pod's address goes with it.
+        let silent_for = config.refused_for * 2;
+        let registrar = Registrar::open(Arc::clone(&target), config)?.believe_silence(silent_for);
         let (view, watch) = view::view(registrar.services());
         let (unknown, _) = channel();
         let health = watch::Sender::new(unknown.borrow().health.clone());

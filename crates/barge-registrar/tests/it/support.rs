@@ -181,11 +181,18 @@ pub(crate) struct Bench<T: RegistrationTarget + Clone> {
     pub(crate) acknowledgements: watch::Receiver<Acknowledgements>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
+    /// What the registrar takes for an end.
+    silence: Option<Duration>,
 }
 
 impl Bench<Fake> {
     /// A registrar over a target that works.
     pub(crate) fn fake() -> Self {
+        Self::fake_that_believes(None)
+    }
+
+    /// The same, where a silence of some time proves an end.
+    pub(crate) fn fake_that_believes(silence: Option<Duration>) -> Self {
         let journal = TempDir::new().unwrap();
         let state = State {
             put: Put::Works,
@@ -195,7 +202,7 @@ impl Bench<Fake> {
             violations: Vec::new(),
             journal: journal.path().to_owned(),
         };
-        Self::start(Fake(Arc::new(Mutex::new(state))), journal)
+        Self::start_with(Fake(Arc::new(Mutex::new(state))), journal, silence)
     }
 
     pub(crate) fn check(&self) {
@@ -212,16 +219,21 @@ impl Bench<Fake> {
 impl<T: RegistrationTarget + Clone> Bench<T> {
     /// A registrar over `target`.
     pub(crate) fn start(target: T, journal: TempDir) -> Self {
+        Self::start_with(target, journal, None)
+    }
+
+    fn start_with(target: T, journal: TempDir, silence: Option<Duration>) -> Self {
         let wanted = watch::Sender::new(WantedList::new());
-        let (task, acknowledgements, shutdown) = run(&target, journal.path(), &wanted);
-        Self { target, journal, wanted, acknowledgements, shutdown, task }
+        let (task, acknowledgements, shutdown) = run(&target, journal.path(), &wanted, silence);
+        Self { target, journal, wanted, acknowledgements, shutdown, task, silence }
     }
 
     /// Ends the registrar, as its process's end would, and starts another one from the journal.
     pub(crate) async fn restart(&mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;
-        (self.task, self.acknowledgements, self.shutdown) = run(&self.target, self.journal.path(), &self.wanted);
+        (self.task, self.acknowledgements, self.shutdown) =
+            run(&self.target, self.journal.path(), &self.wanted, self.silence);
     }
 
     /// Says what exists of the service.
@@ -293,6 +305,7 @@ fn run<T: RegistrationTarget + Clone>(
     target: &T,
     journal: &Path,
     wanted: &watch::Sender<WantedList>,
+    silence: Option<Duration>,
 ) -> (JoinHandle<()>, watch::Receiver<Acknowledgements>, CancellationToken) {
     let config = RegistrarConfig {
         journal: journal.to_owned(),
@@ -303,6 +316,10 @@ fn run<T: RegistrationTarget + Clone>(
     let (sender, acknowledgements) = channel();
     let shutdown = CancellationToken::new();
     let registrar = Registrar::open(target.clone(), config).unwrap();
+    let registrar = match silence {
+        Some(silence) => registrar.believe_silence(silence),
+        None => registrar,
+    };
     let task = tokio::spawn(registrar.run(wanted.subscribe(), sender, shutdown.clone()));
     (task, acknowledgements, shutdown)
 }

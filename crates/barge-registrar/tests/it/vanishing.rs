@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use barge_model::registration::Intent::{Online, Terminal};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::support::{Bench, ending, key, ready, service};
@@ -137,6 +137,62 @@ async fn of_many_that_vanished_those_go_whose_addresses_refuse_connections() {
     // Somebody does what the alarm says.
     serving.abort();
     bench.wait_target(4, Terminal).await;
+    bench.wait_healthy().await;
+    bench.check();
+}
+
+/// An address that says nothing: its listener takes no more connections.
+async fn silent() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(connected) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+        waiting.push(connected.unwrap());
+    }
+    (address, listener, waiting)
+}
+
+#[tokio::test]
+async fn silence_is_an_end_where_addresses_go_with_their_instances_and_nowhere_else() {
+    let (address, _listener, _waiting) = silent().await;
+    let (listens, _serving) = listening().await;
+    for silence in [None, Some(Duration::from_secs(1))] {
+        let mut bench = Bench::fake_that_believes(silence);
+        let (mut gone, mut alive) = (ready(1), ready(2));
+        (gone.address, alive.address) = (Some(address), Some(listens));
+        bench.want([gone, alive]);
+        bench.wait_online(1).await;
+        bench.wait_online(2).await;
+        bench.want([]);
+        bench.wait_unhealthy("2 of 2 instances vanished at once").await;
+        if silence.is_some() {
+            bench.wait_target(1, Terminal).await;
+            bench.wait_unhealthy("1 of 1 instances vanished at once").await;
+        } else {
+            // Longer than three questions take.
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            assert_eq!(bench.target.state(1), Some(Online));
+        }
+        assert_eq!(bench.target.state(2), Some(Online), "one that takes connections serves");
+        bench.check();
+    }
+}
+
+#[tokio::test]
+async fn where_another_one_is_a_vanished_one_is_no_more() {
+    let mut bench = Bench::fake();
+    let (address, _serving) = listening().await;
+    let (mut old, mut new) = (ready(1), ready(2));
+    (old.address, new.address) = (Some(address), Some(address));
+    bench.want([old]);
+    bench.wait_online(1).await;
+    bench.want([]);
+    bench.wait_unhealthy("1 of 1 instances vanished at once").await;
+    new.ready = false;
+    bench.want([new]);
+    bench.wait_target(1, Terminal).await;
     bench.wait_healthy().await;
     bench.check();
 }

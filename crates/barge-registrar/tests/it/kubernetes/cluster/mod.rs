@@ -65,7 +65,7 @@ async fn a_registrar_that_has_lost_its_journal_takes_over_what_serves_and_what_i
     world.wait("four", |status| status.available == 4 && status.stable.is_some()).await;
     let before = world.pods().await;
     let load = world.load("without a registrar");
-    world.end_registrar().await;
+    drop(world.end_registrar().await);
     let deleted = world.delete_pod().await;
     let is_gone = async || world.pods().await.iter().all(|pod| pod.uid() != deleted.uid());
     world.eventually("that the deleted one is gone", is_gone).await;
@@ -91,6 +91,26 @@ async fn a_registrar_that_has_lost_its_journal_takes_over_what_serves_and_what_i
             "nobody has touched it"
         );
     }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_last_pod_of_a_service_that_has_vanished_unseen_is_gone_once_its_address_is_silent() {
+    let Some(mut world) = World::new("vanished").await else { return };
+    let first = world.release("1").await;
+    world.want(1, &first, Some(approval(&first))).await;
+    world.wait("one", |status| status.available == 1 && status.stable.is_some()).await;
+    let last = world.pods().await.remove(0);
+    // Its service is still known where the journal was kept.
+    let journal = world.end_registrar().await;
+    world.delete_service().await;
+    world.eventually("no pods", async || world.pods().await.is_empty()).await;
+    world.watchdog.forgive();
+    world.begin_registrar(journal).await;
+    world.unhealthy("1 of 1 instances vanished at once").await;
+    assert_eq!(world.held(&last), Some(PutState::Online), "an empty list alone proves nothing");
+    world.eventually("its end", async || world.held(&last) == Some(PutState::Terminal)).await;
+    world.healthy().await;
     world.end().await;
 }
 

@@ -53,7 +53,7 @@ struct Running {
     task: JoinHandle<()>,
     shutdown: CancellationToken,
     health: watch::Receiver<RegistrarHealth>,
-    _journal: TempDir,
+    journal: TempDir,
 }
 
 impl Drop for World {
@@ -108,12 +108,17 @@ impl World {
 
     /// One with an empty journal.
     pub(crate) async fn start_registrar(&mut self) {
-        let journal = TempDir::new().unwrap();
+        self.begin_registrar(TempDir::new().unwrap()).await;
+        self.healthy().await;
+    }
+
+    /// One with the journal of another.
+    pub(crate) async fn begin_registrar(&mut self, journal: TempDir) {
         let config = RegistrarConfig {
             journal: journal.path().to_owned(),
             audit_interval: Duration::from_secs(1),
             call_limit: Duration::from_secs(2),
-            refused_for: Duration::from_secs(30),
+            refused_for: Duration::from_secs(5),
         };
         let target = RemoteGateway::new(self.registrations.clone(), TOKEN.to_owned()).unwrap();
         let namespace = Some(self.place.namespace.clone());
@@ -123,15 +128,23 @@ impl World {
         let listener = listen(&self.desk.to_string()).await;
         let run = registrar.run(listener, shutdown.clone());
         let task = tokio::spawn(async move { assert_eq!(run.await, barge_runtime::Stopped::Asked) });
-        self.registrar = Some(Running { task, shutdown, health, _journal: journal });
-        self.healthy().await;
+        self.registrar = Some(Running { task, shutdown, health, journal });
     }
 
-    /// Ends it, and its journal with it.
-    pub(crate) async fn end_registrar(&mut self) {
-        let Some(registrar) = self.registrar.take() else { return };
+    /// Ends it; its journal is what is left.
+    pub(crate) async fn end_registrar(&mut self) -> TempDir {
+        let registrar = self.registrar.take().unwrap();
         registrar.shutdown.cancel();
         tokio::time::timeout(PATIENCE, registrar.task).await.unwrap().unwrap();
+        registrar.journal
+    }
+
+    /// Waits until it says what is wrong.
+    pub(crate) async fn unhealthy(&mut self, words: &str) {
+        let health = &mut self.registrar.as_mut().unwrap().health;
+        let fits = |health: &RegistrarHealth| matches!(health, RegistrarHealth::Unhealthy { reason } if reason.contains(words));
+        let is_so = tokio::time::timeout(PATIENCE, health.wait_for(fits)).await.is_ok();
+        assert!(is_so, "waited in vain for {words:?}: {:?}", health.borrow());
     }
 
     pub(crate) async fn healthy(&mut self) {
