@@ -24,7 +24,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
     ("barge-gateway", &["barge-model", "barge-runtime"]),
     ("barge-registrar", &["barge-model", "barge-gateway", "barge-crds", "barge-runtime"]),
     ("barge-engine-local", &["barge-model", "barge-engine", "barge-image", "barge-init", "barge-runtime"]),
-    ("barge-engine-kube", &["barge-model", "barge-engine", "barge-crds", "barge-runtime"]),
+    ("barge-engine-kube", &["barge-model", "barge-engine", "barge-crds", "barge-init", "barge-runtime"]),
     ("barge-cluster", &["barge-model", "barge-crds", "barge-image", "barge-runtime"]),
     ("barge-lease", &[]),
     ("barge-operator", &["barge-model", "barge-crds", "barge-init", "barge-lease", "barge-runtime"]),

@@ -76,7 +76,7 @@ impl Images {
 }
 
 /// Greeter as a program that needs nothing of the image that it is in.
-fn greeter() -> &'static Path {
+pub fn greeter() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);

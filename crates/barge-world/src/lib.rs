@@ -9,6 +9,6 @@ mod images;
 mod place;
 mod releases;
 
-pub use images::Images;
+pub use images::{Images, greeter};
 pub use place::{PATIENCE, Place, install, register};
 pub use releases::{approval, key, release};
