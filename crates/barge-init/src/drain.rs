@@ -35,8 +35,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// The wait of an instance whose traffic nobody can tell.
 pub(crate) const WITHOUT_CHECK: Duration = Duration::from_secs(10);
 
-/// Waits as the request says; tells in words how it went.
-pub(crate) fn wait(request: &StopRequest) -> String {
+/// Waits as the request says; tells in words how it went. Whoever is asked may be `away` for a while.
+pub(crate) fn wait(request: &StopRequest, away: Duration) -> String {
     let (quiet, limit) = (Duration::from_millis(request.quiet_ms), Duration::from_millis(request.limit_ms));
     let source = match (&request.traffic, &request.url) {
         (Some(check), _) => Source::Target(check),
@@ -50,7 +50,7 @@ pub(crate) fn wait(request: &StopRequest) -> String {
             return format!("no zero-traffic check: waited {}", in_words(wait));
         }
     };
-    until_quiet(source, quiet, limit)
+    until_quiet(source, quiet, limit, away)
 }
 
 /// Where the zero-traffic check is asked.
@@ -105,6 +105,8 @@ enum Said {
     Busy,
     /// Nothing that could be understood.
     Nothing,
+    /// Nobody was there who could say anything; another one may come.
+    Away,
 }
 
 impl Source<'_> {
@@ -139,7 +141,8 @@ impl Source<'_> {
                     }
                     None => Said::Nothing,
                 },
-                Some(_) | None => Said::Nothing,
+                Some(Answer::Http { status: 500.., .. }) | None => Said::Away,
+                Some(_) => Said::Nothing,
             },
         }
     }
@@ -152,9 +155,10 @@ fn in_flight(body: &str) -> Option<u64> {
 }
 
 /// Asks until there has been no request for `quiet`, at most for `limit`.
-fn until_quiet(mut source: Source<'_>, quiet: Duration, limit: Duration) -> String {
+fn until_quiet(mut source: Source<'_>, quiet: Duration, limit: Duration, away: Duration) -> String {
     let start = Instant::now();
-    let mut unanswered = Duration::ZERO;
+    // Without an answer that could be understood, and without anybody who answers.
+    let (mut unanswered, mut unreached) = (Duration::ZERO, Duration::ZERO);
     loop {
         let asked = Instant::now();
         let left = limit.saturating_sub(start.elapsed());
@@ -163,11 +167,17 @@ fn until_quiet(mut source: Source<'_>, quiet: Duration, limit: Duration) -> Stri
         }
         match source.ask(quiet, left.min(Duration::from_secs(1))) {
             Said::Quiet(how) => return how,
-            Said::Busy => unanswered = Duration::ZERO,
+            Said::Busy => (unanswered, unreached) = (Duration::ZERO, Duration::ZERO),
             Said::Nothing => {
                 unanswered += asked.elapsed() + INTERVAL;
                 if unanswered >= WITHOUT_CHECK {
                     return "the zero-traffic check does not answer: waited 10 s".to_owned();
+                }
+            }
+            Said::Away => {
+                unreached += asked.elapsed() + INTERVAL;
+                if unreached >= away {
+                    return format!("nobody answers the zero-traffic check: waited {}", in_words(away));
                 }
             }
         }

@@ -253,9 +253,10 @@ impl Supervisor {
     /// Out of the registry first, as long as the network lives; then the wait for silence.
     fn drain(&self, request: StopRequest) {
         let (events, agent) = (self.events.clone(), self.agent.clone());
+        let away = Duration::from_millis(self.plan.stop.away_ms);
         let spawned = thread(move || {
             let left = agent.map(|agent| agent.leave(LEAVE_LIMIT));
-            let waited = (request.limit_ms > 0).then(|| drain::wait(&request));
+            let waited = (request.limit_ms > 0).then(|| drain::wait(&request, away));
             let told: Vec<String> = left.into_iter().chain(waited).collect();
             events.send(Event::Drained(told.join("; ")));
         });

@@ -6,7 +6,7 @@ use barge_init::plan::{Output, Readiness, Stop};
 use barge_init::{Plan, Probe, Process};
 use barge_model::manifest::{EnvValue, Kind, Resources};
 use barge_model::rollout::Role;
-use barge_model::{Release, ServiceKey};
+use barge_model::{Millis, Release, ServiceKey};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
@@ -31,6 +31,9 @@ const APP: &str = "/app";
 const HOME: &str = "/barge";
 /// Where its plan is.
 const PLAN: &str = "/barge-plan";
+
+/// A registrar that is killed has a successor within this time: its lease has to expire first.
+const REGISTRAR_AWAY: Millis = Millis::from_secs(30);
 
 /// What is the same for all releases of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,6 +168,7 @@ fn plan(key: &ServiceKey, release: &Release, settings: &Settings) -> Plan {
             grace_ms: config.drain.grace.0,
             // barge-init fills in which pod it is.
             check: settings.registrar.as_ref().map(|registrar| format!("{registrar}/v1/traffic/$BARGE_POD_UID")),
+            away_ms: REGISTRAR_AWAY.0,
         },
         agent: None,
         termination_message: Some("/dev/termination-log".into()),

@@ -242,11 +242,13 @@ pub struct Stop {
     /// A URL that answers with the number of requests in flight: `http://HOST:PORT/PATH`, of the project's own or of the platform. `$NAME` and
     /// `${NAME}` stand for variables of barge-init's own environment.
     pub check: Option<String>,
+    /// How long whoever is asked there may be away before the stop goes on without, in milliseconds. One that answers nonsense is given 10 s.
+    pub away_ms: u64,
 }
 
 impl Default for Stop {
     fn default() -> Self {
-        Self { quiet_ms: 1000, limit_ms: 0, grace_ms: 10_000, check: None }
+        Self { quiet_ms: 1000, limit_ms: 0, grace_ms: 10_000, check: None, away_ms: 10_000 }
     }
 }
 

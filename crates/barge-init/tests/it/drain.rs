@@ -140,6 +140,26 @@ fn a_check_that_cannot_be_found_or_understood_holds_no_stop_up_beyond_the_limit(
 }
 
 #[test]
+fn whoever_is_asked_may_be_away_for_as_long_as_the_plan_says() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    let back = serve(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0..4 => answer(503, "not yet"),
+        _ => answer(200, "0"),
+    });
+    // The lowest port, on which nobody listens.
+    let rows = [("127.0.0.1:1".to_owned(), 200, "nobody answers"), (back.to_string(), 60_000, "no request for 60 ms")];
+    for (host, away_ms, words) in rows {
+        let mut plan = ready(shell("sleep 1000"));
+        let check = Some(format!("http://{host}/traffic"));
+        plan.stop = Stop { quiet_ms: 60, limit_ms: 60_000, check, away_ms, ..Stop::default() };
+        let (_, steps) = stopped_by_term(&plan);
+        assert!(steps.contains(&format!("drained: {words}")), "{steps}");
+    }
+    assert!(asked.load(Ordering::SeqCst) > 4);
+}
+
+#[test]
 fn a_check_that_is_no_address_is_said_and_not_waited_for() {
     let mut plan = ready(shell("sleep 1000"));
     plan.stop.limit_ms = 60_000;
