@@ -108,6 +108,11 @@ impl Failure {
         Self::new(Kind::Program(code), "")
     }
 
+    /// What failed, in a sentence.
+    pub(crate) fn what(&self) -> &str {
+        &self.0.what
+    }
+
     /// What to run next.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

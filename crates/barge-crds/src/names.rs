@@ -15,6 +15,8 @@ pub const ROLE: &str = "barge.dev/role";
 pub const DEFINITION: &str = "barge.dev/definition";
 /// The condition of a pod that the registrar sets once the traffic target has acknowledged it; a readiness gate of each pod (KEP-580).
 pub const ONLINE: &str = "barge.dev/online";
+/// On the pod of a component's replica that leads, where only that one can answer.
+pub const LEADS: &str = "barge.dev/leads";
 /// The container with the business process.
 pub const MAIN: &str = "main";
 

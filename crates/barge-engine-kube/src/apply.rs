@@ -169,7 +169,8 @@ async fn make_namespace(client: &Client, namespace: &str, desired: &Desired) -> 
 
 /// Sees to it that pods of a namespace can pull from the platform's own registry.
 async fn let_pull(client: &Client, images: &Images, namespace: &str, desired: &Desired) -> Result<(), ApplyError> {
-    let fail = |source: kube::Error| ApplyError::Secret { name: format!("{namespace}/{SECRET}"), source: Box::new(source) };
+    let fail =
+        |source: kube::Error| ApplyError::Secret { name: format!("{namespace}/{SECRET}"), source: Box::new(source) };
     match images.write(client, namespace).await {
         Err(kube::Error::Api(status)) if status.is_not_found() => {
             make_namespace(client, namespace, desired).await?;

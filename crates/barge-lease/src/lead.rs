@@ -71,7 +71,12 @@ where
         let Some(tenure) = shutdown.run_until_cancelled(election.win()).await else { return };
         tracing::info!(lease = %holder.name, epoch = tenure.epoch(), identity = %holder.identity, "this replica leads now");
         tokio::select! {
-            () = work(tenure.clone()) => {}
+            () = work(tenure.clone()) => {
+                // Work that ends by itself has failed, and would fail again at once.
+                tracing::warn!(lease = %holder.name, epoch = tenure.epoch(), "the leader's work has ended");
+                tenure.end();
+                let _ = shutdown.run_until_cancelled(tokio::time::sleep(jittered(INTERVAL))).await;
+            }
             () = election.keep(&tenure) => {
                 tracing::warn!(lease = %holder.name, epoch = tenure.epoch(), "the lead is lost; what was begun is left to others");
             }

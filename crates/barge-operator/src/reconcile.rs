@@ -124,7 +124,7 @@ where
     }
     let seen = seen(&context.views, &pods, &stored);
     let instances: Vec<ObservedInstance> = seen.iter().map(|seen| seen.instance.clone()).collect();
-    let observed = Observed { instances: instances.clone(), registrar: context.registrar(), ..Observed::default() };
+    let observed = Observed { instances: instances.clone(), registrar: context.registrar() };
     let decision = step(&service.wanted, &stored, &observed, now);
     let sets = roles(&context.views.sets_of(namespace, key));
     let changes = changes(&decision.status, &decision.actions, &instances, &sets);

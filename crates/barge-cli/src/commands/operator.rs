@@ -20,8 +20,6 @@ Examples:
 
 /// The name of the operator's Lease.
 const LEASE: &str = "barge-operator";
-/// The name of the registrar's.
-const REGISTRAR: &str = "barge-registrar";
 
 /// Run the operator of a Kubernetes cluster
 #[derive(Debug, clap::Args)]
@@ -47,8 +45,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let terminal = Terminal::new(globals);
     let replica = Replica::new(args.replica).await?;
-    let settings =
-        Settings { barge_init: args.barge_init, pull_secrets: args.pull_secrets, registrar: args.registrar };
+    let settings = Settings { barge_init: args.barge_init, pull_secrets: args.pull_secrets, registrar: args.registrar };
     terminal.note(&format!("the operator is up: replica {}, Lease {}/{LEASE}", replica.identity, replica.home));
     let (identity, home, client) = (replica.identity.clone(), replica.home.clone(), replica.client.clone());
     // An operator has nothing to say of itself that its silence does not say.
@@ -69,7 +66,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         async move {
             let watching = async {
                 match watched {
-                    true => barge_lease::watch(client, &home, REGISTRAR, &told).await,
+                    true => barge_lease::watch(client, &home, super::registrar::LEASE, &told).await,
                     false => std::future::pending().await,
                 }
             };

@@ -4,16 +4,22 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use barge_model::rollout::RegistrarHealth;
 use barge_registrar::kubernetes::PodRegistrar;
 use barge_registrar::{GatewayAddress, RegistrarConfig, RemoteGateway};
-use barge_runtime::{Stopped, Tasks};
+use barge_runtime::Stopped;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::gateway::read_token;
 use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
-use crate::replica::ClusterArgs;
+use crate::replica::{Replica, ReplicaArgs};
 use crate::terminal::Terminal;
+
+/// The name of the registrar's Lease.
+pub(crate) const LEASE: &str = "barge-registrar";
 
 const EXAMPLES: &str = "\
 Pods that are ready go online at the gateway, and become Ready once it has acknowledged that; pods that end are taken out of traffic before their \
@@ -23,17 +29,14 @@ Examples:
   barge cluster install    runs it in the cluster, which is the usual way
   barge registrar --gateway gateway.example:7403 --token-file token --journal journal
 
-A gateway has one registrar. Ctrl-C stops it; what serves goes on.";
-
-/// How long a stop may take after the registrar itself has ended.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
+Several replicas may run; the one that holds the Lease `barge-registrar` works, for one gateway. Ctrl-C stops it; what serves goes on.";
 
 /// Run the registrar of a Kubernetes cluster
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    cluster: ClusterArgs,
+    replica: ReplicaArgs,
     /// Where the gateway takes registrations, with the token in --token-file
     #[arg(long, value_name = "HOST:PORT")]
     gateway: GatewayAddress,
@@ -43,9 +46,9 @@ pub(crate) struct Args {
     /// Look after this namespace alone
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
-    /// Where pods ask whether they are out of traffic, and probes ask
+    /// Where pods ask whether they are out of traffic; open while this replica leads
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:7375")]
-    listen: SocketAddr,
+    pods: SocketAddr,
 }
 
 /// Runs the command.
@@ -57,33 +60,78 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     };
     let gateway = RemoteGateway::new(args.gateway.clone(), read_token(token)?);
     let gateway = gateway.map_err(|error| Failure::from_error(Kind::General, &error))?;
-    let client = kube::Client::try_from(args.cluster.config().await?);
-    let client = client.map_err(|error| Failure::from_error(Kind::General, &error))?;
-    let registrar = PodRegistrar::open(client, args.namespace.clone(), gateway, config(args.journal));
-    let registrar = registrar.map_err(|error| Failure::from_error(Kind::General, &error))?;
-    let listener = TcpListener::bind(args.listen).await;
-    let listener = listener.map_err(|error| Failure::io(format!("listen at {}", args.listen), &error))?;
-    let listens = listener.local_addr().map_err(|error| Failure::io("look at the listener", &error))?;
-    let mut tasks = Tasks::default();
-    let shutdown = barge_runtime::cancelled_by_signal(&mut tasks);
-    let shutdown = shutdown.map_err(|error| Failure::io("watch for signals", &error))?;
-    let mut health = registrar.health();
-    tasks.spawn("words about its health", async move {
-        while health.changed().await.is_ok() {
-            tracing::info!(health = ?*health.borrow_and_update(), "the registrar");
-        }
-    });
-    let document = serde_json::json!({ "listens": listens.to_string(), "gateway": args.gateway.to_string() });
+    let replica = Replica::new(args.replica).await?;
+    let document = serde_json::json!({ "pods": args.pods.to_string(), "gateway": args.gateway.to_string() });
     terminal.announce(&document, |_| {
         let namespace = args.namespace.as_deref().unwrap_or("all");
-        format!("The registrar is up\n  pods ask    {listens}\n  gateway     {}\n  namespaces  {namespace}\n", args.gateway)
+        format!(
+            "The registrar is up: replica {}, Lease {}/{LEASE}\n  pods ask    {}\n  gateway     {}\n  namespaces  {namespace}\n",
+            replica.identity, replica.home, args.pods, args.gateway
+        )
     })?;
-    let stopped = registrar.run(listener, shutdown).await;
-    tasks.stop(STOP_LIMIT).await;
-    match stopped {
-        Stopped::Asked => Ok(()),
-        Stopped::Broke(what) => Err(Failure::new(Kind::General, format!("the registrar broke: {what}"))
-            .hint("what serves goes on; start it again, and it takes over what it finds. Its log is above")),
+    let (health, says) = watch::channel(String::new());
+    let work = |_, client, ready| {
+        let (gateway, namespace, journal) = (gateway.clone(), args.namespace.clone(), args.journal.clone());
+        let (health, pods) = (health.clone(), args.pods);
+        async move {
+            if let Err(error) = work(client, namespace, gateway, journal, pods, (&health, ready)).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "the registrar does not work");
+                health.send_replace(barge_runtime::chain(&error));
+            }
+        }
+    };
+    replica.run(LEASE, says, work).await
+}
+
+/// Why a leader does not work.
+#[derive(Debug, thiserror::Error)]
+enum WorkError {
+    #[error("open the registrar's journal")]
+    Journal(#[source] barge_registrar::JournalError),
+    #[error("listen for pods at {address}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the registrar broke: {0}")]
+    Broke(String),
+}
+
+/// Registers while this replica leads.
+async fn work(
+    client: kube::Client,
+    namespace: Option<String>,
+    gateway: RemoteGateway,
+    journal: PathBuf,
+    pods: SocketAddr,
+    (health, ready): (&watch::Sender<String>, watch::Sender<bool>),
+) -> Result<(), WorkError> {
+    let registrar = PodRegistrar::open(client, namespace, gateway, config(journal)).map_err(WorkError::Journal)?;
+    let listener = TcpListener::bind(pods).await;
+    let listener = listener.map_err(|source| WorkError::Listen { address: pods, source })?;
+    let told = tell(registrar.health(), health, ready);
+    // Whatever drops this ends the registrar.
+    tokio::select! {
+        stopped = registrar.run(listener, CancellationToken::new()) => match stopped {
+            Stopped::Asked => Ok(()),
+            Stopped::Broke(what) => Err(WorkError::Broke(what)),
+        },
+        () = told => Ok(()),
+    }
+}
+
+/// Tells the operator, by way of the Lease, how the registrar is. It has begun to work once it is well for the first time.
+async fn tell(mut says: watch::Receiver<RegistrarHealth>, health: &watch::Sender<String>, ready: watch::Sender<bool>) {
+    loop {
+        let reason = match &*says.borrow_and_update() {
+            RegistrarHealth::Healthy => String::new(),
+            RegistrarHealth::Unhealthy { reason } => reason.clone(),
+        };
+        if reason.is_empty() {
+            ready.send_replace(true);
+        }
+        health.send_replace(reason);
+        if says.changed().await.is_err() {
+            // The registrar ends, and says why.
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `barge up`: the platform on this machine.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use barge_model::EnvironmentName;
@@ -8,7 +9,7 @@ use barge_server::Retention;
 use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
 use crate::places;
-use crate::platform::{DataDirectory, Platform, PlatformConfig, Ports};
+use crate::platform::{DataDirectory, EnvironmentConfig, Platform, PlatformConfig, Ports, read_configuration};
 use crate::session::Login;
 use crate::terminal::Terminal;
 
@@ -34,6 +35,12 @@ pub(crate) struct Args {
     /// The environments; the first is the default
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "local")]
     environments: Vec<EnvironmentName>,
+    /// A file that says what the environments are made of: clusters among them (docs/environments.md)
+    #[arg(long, value_name = "FILE", conflicts_with = "environments")]
+    config: Option<PathBuf>,
+    /// Where the registry listens; nodes of clusters that pull from it need it elsewhere than on loopback. Whoever pulls needs a token, and sends it unencrypted
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    registry_address: IpAddr,
     /// The port of the API; 0 for any that is free
     #[arg(long, value_name = "PORT", default_value_t = 7400)]
     port: u16,
@@ -78,11 +85,16 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         Ports { api: args.port, registry: args.registry_port, gateway: args.gateway_port }
     };
     let retention = Retention { releases: args.keep_releases, served: args.keep_served, audit_days: args.keep_audit };
-    let (environments, gateway) = (args.environments.clone(), args.gateway.clone());
-    let config = PlatformConfig { environments, ports, gateway, retention };
+    let environments = match &args.config {
+        Some(path) => read_configuration(path)?,
+        None => args.environments.iter().cloned().map(EnvironmentConfig::here).collect(),
+    };
+    let first = environments.first().map_or_else(|| "local".to_owned(), |first| first.name.to_string());
+    let (gateway, registry_address) = (args.gateway.clone(), args.registry_address);
+    let config = PlatformConfig { environments, registry_address, ports, gateway, retention };
     let mut platform = Platform::start(directory, config).await?;
     let logged_in = if args.no_login { None } else { Some(log_in(&platform, &terminal)?) };
-    tell(&platform, &args, logged_in, &terminal)?;
+    tell(&platform, &first, logged_in, &terminal)?;
     if let Err(broke) = platform.until_stopped().await {
         platform.let_go().await;
         return Err(broke.into());
@@ -110,7 +122,7 @@ fn log_in(platform: &Platform, terminal: &Terminal) -> Result<bool, Failure> {
     }
 }
 
-fn tell(platform: &Platform, args: &Args, logged_in: Option<bool>, terminal: &Terminal) -> Result<(), Failure> {
+fn tell(platform: &Platform, environment: &str, logged_in: Option<bool>, terminal: &Terminal) -> Result<(), Failure> {
     let token_file = platform.directory().token_path();
     let document = serde_json::json!({
         "address": platform.address(),
@@ -119,7 +131,6 @@ fn tell(platform: &Platform, args: &Args, logged_in: Option<bool>, terminal: &Te
         "data": platform.directory().path(),
         "token_file": token_file,
     });
-    let environment = args.environments.first().map_or("local", EnvironmentName::as_str);
     let how = match logged_in {
         Some(true) => {
             "You are logged in. In a project: `barge init`, then `barge deploy`. Ctrl-C stops the platform.".to_owned()

@@ -6,6 +6,7 @@
 mod greeter;
 mod result;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use clap::Parser;
 use crate::arguments::{Globals, Line};
 use crate::commands;
 use crate::failure::{Failure, Kind};
-use crate::platform::{DataDirectory, Platform, PlatformConfig, Ports};
+use crate::platform::{DataDirectory, EnvironmentConfig, Platform, PlatformConfig, Ports};
 use crate::terminal::{Style, Terminal};
 use greeter::Version;
 
@@ -49,9 +50,10 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         .map_err(|error| Failure::io("make a directory for the demo", &error))?;
     let directory = DataDirectory::open(temporary.path().join("data"))?;
     let environment = EnvironmentName::new("local").map_err(|error| Failure::from_error(Kind::General, &error))?;
-    let environments = vec![environment];
+    let environments = vec![EnvironmentConfig::here(environment)];
     let (ports, retention) = (Ports::default(), barge_server::Retention::default());
-    let config = PlatformConfig { environments, ports, gateway: None, retention };
+    let registry_address = Ipv4Addr::LOCALHOST.into();
+    let config = PlatformConfig { environments, registry_address, ports, gateway: None, retention };
     let mut platform = Platform::start(directory, config).await?;
     let stage = Stage::new(globals, terminal, &platform, temporary.path().join("greeter"), args.replicas);
     let shown = tokio::select! {

@@ -18,6 +18,8 @@ const FORMAT: u32 = 1;
 const ADMIN_TOKEN: &str = "admin.token";
 const GATEWAY_TOKEN: &str = "gateway.token";
 const GATEWAY: &str = "gateway.path";
+/// The token with which images are pulled from the registry.
+const PULL_TOKEN: &str = "pull.token";
 /// Where the disk had no room for the owner's name.
 const UNKNOWN_OWNER: &str = "which could not say who it is";
 
@@ -130,6 +132,16 @@ impl DataDirectory {
     /// Keeps the administrator's token, readable by the owner alone.
     pub(crate) fn put_admin_token(&self, token: &str) -> Result<(), PlatformError> {
         self.put_token(ADMIN_TOKEN, token)
+    }
+
+    /// The token with which images are pulled.
+    pub(super) fn pull_token(&self) -> Option<String> {
+        Glance(&self.path).token(PULL_TOKEN)
+    }
+
+    /// Keeps it, readable by the owner alone.
+    pub(super) fn put_pull_token(&self, token: &str) -> Result<(), PlatformError> {
+        self.put_token(PULL_TOKEN, token)
     }
 
     /// The token of a gateway that runs on its own, if it has run before.

@@ -30,6 +30,8 @@ pub(crate) enum PlatformError {
     Images(#[source] barge_image::RegistryError),
     #[error("open the local engine")]
     Engine(#[source] barge_engine_local::OpenError),
+    #[error("set up the cluster of environment {environment}: {why}")]
+    Cluster { environment: barge_model::EnvironmentName, why: String },
     #[error("open the registrar")]
     Registrar(#[source] barge_registrar::JournalError),
     #[error("open the embedded registry")]
@@ -85,6 +87,9 @@ impl From<PlatformError> for Failure {
                  they are"
             )),
             PlatformError::NotOurs { .. } => failure.hint("name another directory with --data"),
+            PlatformError::Cluster { .. } => {
+                failure.hint("`kubectl config get-contexts` lists what a kubeconfig has; then mend the file of --config")
+            }
             PlatformError::PortTaken { port, option, .. } => failure.hint(format!(
                 "`ss -ltnp 'sport = :{port}'` says who has it; `barge up {option} 0` takes any free port"
             )),

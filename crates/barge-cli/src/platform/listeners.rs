@@ -30,11 +30,12 @@ impl Listeners {
     pub(super) async fn open(
         directory: &DataDirectory,
         wanted: Ports,
+        registry_address: IpAddr,
         alone: Option<Reached>,
     ) -> Result<Self, PlatformError> {
         let last = directory.ports();
         let api = listen("API", "--port", LOOPBACK, wanted.api, last.api).await?;
-        let registry = listen("registry", "--registry-port", LOOPBACK, wanted.registry, last.registry).await?;
+        let registry = listen("registry", "--registry-port", registry_address, wanted.registry, last.registry).await?;
         let (gateway, port) = match alone {
             Some(reached) => (Door::Alone(reached), last.gateway),
             None => {

@@ -3,33 +3,36 @@
 //! Everything listens on loopback alone. Instances run under their own barge-init and outlive a killed platform; the next one adopts them.
 //! The gateway may run in a process of its own instead ([`gateway`]), and then requests outlive the platform as well.
 
+mod configuration;
 mod directory;
 mod down;
+mod environments;
 mod error;
 mod gateway;
 mod listeners;
 mod open_files;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use barge_api::TokenRole;
+use barge_engine_kube::KubernetesEngine;
 use barge_engine_local::{LocalEngine, LocalEngineConfig, TrafficEndpoint};
 use barge_gateway::GatewayConfig;
 use barge_image::{Client as ImageClient, Credentials};
-use barge_model::EnvironmentName;
 use barge_registrar::{Registrar, RegistrarConfig, RegistrationTarget};
 use barge_registry::{Reserve, Storage, Verdict};
 use barge_runtime::listen::{self, Limits};
 use barge_runtime::{Tasks, chain};
-use barge_server::{Environment, Retention, Server, ServerConfig, Tokens};
+use barge_server::{Retention, Server, ServerConfig, Tokens};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use configuration::{EnvironmentConfig, read as read_configuration};
 use directory::Held;
 pub(crate) use directory::{DataDirectory, Ports};
 pub(crate) use down::take_down;
@@ -58,7 +61,9 @@ const SUSPEND_PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone)]
 pub(crate) struct PlatformConfig {
     /// Its environments; the first is the default.
-    pub(crate) environments: Vec<EnvironmentName>,
+    pub(crate) environments: Vec<EnvironmentConfig>,
+    /// Where the registry listens; elsewhere than on loopback for clusters, whose nodes pull images there.
+    pub(crate) registry_address: IpAddr,
     /// The ports; 0 takes the one of the last run, or any that is free.
     pub(crate) ports: Ports,
     /// The directory of a gateway that runs on its own; without one the gateway is a part of this process.
@@ -79,6 +84,8 @@ pub(crate) struct Platform {
     /// An administrator's token.
     pub(crate) token: String,
     engine: Arc<LocalEngine>,
+    /// Those of environments on clusters.
+    clusters: Vec<Arc<KubernetesEngine>>,
     /// The gateway that runs on its own and is ours as long as this is held.
     behind: Option<Held>,
     /// What serves requests; stopped first.
@@ -93,12 +100,13 @@ impl Platform {
         let alone = config.gateway.as_deref().map(gateway::reach).transpose()?;
         let behind = config.gateway.as_deref().map(|gateway| directory.hold_gateway(gateway)).transpose()?;
         directory.put_gateway(config.gateway.as_deref())?;
-        let listeners = Listeners::open(&directory, config.ports, alone).await?;
+        let listeners = Listeners::open(&directory, config.ports, config.registry_address, alone).await?;
         let files = open_files::raise();
-        let (api, registry) = (listeners.api.1, listeners.registry.1);
+        // Whatever it listens to, this machine reaches it on loopback.
+        let (api, registry) = (listeners.api.1, here(listeners.registry.1));
         let (mut front, mut back) = (Tasks::default(), Tasks::default());
         let Entrance { own, reached, target } = gateway::entrance(listeners.gateway, &directory, api)?;
-        let pull_token = barge_server::new_secret();
+        let pull_token = pull_token(&directory)?;
         let (acknowledge, acknowledgements) = barge_registrar::channel();
         let traffic = TrafficEndpoint { address: reached.api, token: reached.token };
         let engine = LocalEngine::open(LocalEngineConfig {
@@ -117,8 +125,9 @@ impl Platform {
         back.spawn("registrar", registrar.run(engine.wanted(), acknowledge, back.shutdown_token()));
 
         let shutdown = front.shutdown_token();
-        let environment = |name| environment(name, &engine, registry, reached.serves);
-        let environments = config.environments.iter().map(environment).collect();
+        let shared =
+            environments::Shared { local: &engine, registry, pull_token: &pull_token, gateway: reached.serves };
+        let (environments, clusters) = environments::open(&config.environments, &shared).await?;
         let retention = config.retention;
         let server = ServerConfig { database: directory.join("server.sqlite"), environments, retention };
         let server = Server::open(server, shutdown.clone()).await.map_err(PlatformError::Server)?;
@@ -142,7 +151,7 @@ impl Platform {
         let kept = server.digests_reader();
         front.spawn("collection of images", collect(storage, kept, shutdown.clone()));
         front.spawn("server", server.run());
-        Ok(Self { directory, api, registry, gateway: reached.serves, token, engine, behind, front, back })
+        Ok(Self { directory, api, registry, gateway: reached.serves, token, engine, clusters, behind, front, back })
     }
 
     /// The address of the API.
@@ -173,6 +182,7 @@ impl Platform {
     /// Ends requests, then stops every instance; the next start starts them again. Right where the gateway ends as well.
     pub(crate) async fn stop(self) {
         self.front.stop(STOP_LIMIT).await;
+        leave(&self.clusters).await;
         self.engine.suspend(SUSPEND_PATIENCE).await;
         self.back.stop(STOP_LIMIT).await;
     }
@@ -181,9 +191,23 @@ impl Platform {
     /// takes them over.
     pub(crate) async fn let_go(self) {
         self.front.stop(STOP_LIMIT).await;
+        leave(&self.clusters).await;
         self.engine.detach().await;
         self.back.stop(STOP_LIMIT).await;
     }
+}
+
+/// What runs on clusters is theirs, and needs no platform.
+async fn leave(clusters: &[Arc<KubernetesEngine>]) {
+    for cluster in clusters {
+        cluster.stop().await;
+    }
+}
+
+/// The same port as this machine reaches it.
+fn here(listens: SocketAddr) -> SocketAddr {
+    let everywhere = listens.ip().is_unspecified();
+    if everywhere { (listeners::LOOPBACK, listens.port()).into() } else { listens }
 }
 
 fn registrar(
@@ -205,21 +229,14 @@ fn images(registry: SocketAddr, token: &str) -> Result<ImageClient, PlatformErro
     ImageClient::new(HashMap::from([(registry.to_string(), credentials)])).map_err(PlatformError::Images)
 }
 
-fn environment(
-    name: &EnvironmentName,
-    engine: &Arc<LocalEngine>,
-    registry: SocketAddr,
-    gateway: SocketAddr,
-) -> Environment {
-    Environment {
-        name: name.clone(),
-        engine: Arc::clone(engine) as Arc<dyn barge_engine::Engine>,
-        engine_name: "local".to_owned(),
-        registry: registry.to_string(),
-        gateway: Some(gateway.to_string()),
-        domain: "localhost".to_owned(),
-        gate: barge_api::GatePolicy::default(),
+/// The token with which images are pulled: nodes of clusters keep it, so that it stays the same.
+fn pull_token(directory: &DataDirectory) -> Result<String, PlatformError> {
+    if let Some(token) = directory.pull_token() {
+        return Ok(token);
     }
+    let token = barge_server::new_secret();
+    directory.put_pull_token(&token)?;
+    Ok(token)
 }
 
 /// The administrator's token of this directory; made at the first start, and again when it was lost or revoked.

@@ -6,10 +6,12 @@
 mod bad_input;
 mod bad_registry;
 mod build;
+mod cluster;
 mod deploy;
 mod errors;
 mod exec;
 mod fake;
+mod gateway;
 mod help;
 mod operate;
 mod support;

@@ -72,7 +72,10 @@ async fn an_autoscaler_s_number_stays_until_a_person_says_another() {
     engine.apply(desired(1, 2, 1)).await.unwrap();
     let services: Api<WebService> = place.api();
     let scale = Patch::Merge(json!({ "spec": { "replicas": 7 } }));
-    services.patch_scale("greeter", &PatchParams { field_manager: Some("autoscaler".into()), ..Default::default() }, &scale).await.unwrap();
+    services
+        .patch_scale("greeter", &PatchParams { field_manager: Some("autoscaler".into()), ..Default::default() }, &scale)
+        .await
+        .unwrap();
     wait(engine.as_ref(), "the autoscaler's number", |report| report.replicas == 7).await;
     // A release, and its approval, are no word about the number.
     engine.apply(desired(2, 2, 2)).await.unwrap();
@@ -81,7 +84,10 @@ async fn an_autoscaler_s_number_stays_until_a_person_says_another() {
     engine.apply(approved.clone()).await.unwrap();
     let spec = services.get("greeter").await.unwrap().spec.service;
     assert_eq!((spec.version, spec.replicas, spec.approval.is_some()), (3, 7, true));
-    engine.apply(Desired { version: 4, rollout: RolloutSpec { replicas: 3, ..approved.rollout }, ..approved }).await.unwrap();
+    engine
+        .apply(Desired { version: 4, rollout: RolloutSpec { replicas: 3, ..approved.rollout }, ..approved })
+        .await
+        .unwrap();
     assert_eq!(services.get("greeter").await.unwrap().spec.service.replicas, 3);
     place.end().await;
 }
@@ -163,7 +169,10 @@ async fn what_may_not_be_done_is_told_with_what_to_do() {
     let text = chain(&engine.apply(desired(1, 1, 1)).await.unwrap_err());
     assert!(text.contains("apply the desired state of test/greeter: look for the "), "{text}");
     let text = chain(&engine.report(&key()).await.unwrap_err());
-    assert!(text.contains("look at the environment test") && text.contains("forbidden") && text.contains("hint: kubectl"), "{text}");
+    assert!(
+        text.contains("look at the environment test") && text.contains("forbidden") && text.contains("hint: kubectl"),
+        "{text}"
+    );
     engine.stop().await;
     assert!(matches!(engine.report(&key()).await, Err(EngineError::Stopping)));
     place.end().await;

@@ -14,7 +14,8 @@ use crate::support::World;
 #[tokio::test]
 async fn the_kubernetes_engine_conforms() {
     let Some(mut world) = World::new("conformance").await else { return };
-    let (good, broken) = (world.place.release("1", "hello", true).await, world.place.release("2", "hello", false).await);
+    let (good, broken) =
+        (world.place.release("1", "hello", true).await, world.place.release("2", "hello", false).await);
     let made = AtomicU64::new(0);
     let subject = Subject {
         engine: Arc::clone(&world.engine) as Arc<dyn Engine>,

@@ -75,7 +75,8 @@ async fn programs_run_beside_the_business_process() {
     session.input.send(ExecInput::End).await.unwrap();
     assert_eq!(all(&mut session).await, ("40\n".to_owned(), String::new(), 0));
 
-    let many = "i=0; while [ $i -lt 20000 ]; do echo 1234567890123456789012345678901234567890123456789; i=$((i+1)); done";
+    let many =
+        "i=0; while [ $i -lt 20000 ]; do echo 1234567890123456789012345678901234567890123456789; i=$((i+1)); done";
     let (out, _, code) = all(&mut world.shell(&one, many).await).await;
     assert_eq!((out.len(), code), (1_000_000, 0));
 
@@ -87,7 +88,10 @@ async fn programs_run_beside_the_business_process() {
     for terminal in [None, Some(SIZE)] {
         let error = world.exec(&one, &["no-such-program"], terminal).await.unwrap_err();
         let text = barge_runtime::chain(&error);
-        assert!(text.starts_with("run \"no-such-program\" in the instance: run \"no-such-program\": No such file"), "{text}");
+        assert!(
+            text.starts_with("run \"no-such-program\" in the instance: run \"no-such-program\": No such file"),
+            "{text}"
+        );
     }
     let error = world.exec(&one, &[], Some(SIZE)).await.unwrap_err();
     assert!(barge_runtime::chain(&error).contains("run a shell in the instance: the image has no shell; hint: "));

@@ -40,7 +40,10 @@ async fn until(stream: &mut LogStream, words: &str) -> String {
 async fn ask(instance: &InstanceReport, path: &str) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(instance.address.as_ref().unwrap()).await.unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: greeter\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nhost: greeter\r\nconnection: close\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     stream.read_to_end(&mut Vec::new()).await.unwrap();
 }
 
@@ -53,7 +56,9 @@ async fn a_log_is_told_and_followed_across_a_crash_to_the_end() {
     ask(&one, "/second").await;
     assert!(until(&mut followed, "/s").await.contains("/second"), "what was there before was not asked for");
     let lines = all(open(&world, &one, 1000, false).await).await;
-    let at = |words: &str| lines.iter().position(|line| line.contains(words)).unwrap_or_else(|| panic!("{words} in {lines:?}"));
+    let at = |words: &str| {
+        lines.iter().position(|line| line.contains(words)).unwrap_or_else(|| panic!("{words} in {lines:?}"))
+    };
     assert!(at("listening on") < at("/first") && at("/first") < at("/second"), "{lines:?}");
     assert_eq!(lines.iter().filter(|line| line.contains("/second")).count(), 1);
     let last = all(open(&world, &one, 2, false).await).await;
@@ -101,7 +106,10 @@ async fn one_that_was_never_started_has_its_reason_in_place_of_a_log() {
     let is_told = |one: &InstanceReport| one.reason.as_deref().is_some_and(|reason| reason.contains("ImagePull"));
     let one = world.wait_one("the reason", is_told).await;
     let lines = all(open(&world, &one, 10, false).await).await;
-    assert!(lines.len() == 1 && lines[0].starts_with("it has not started: ") && lines[0].contains("ImagePull"), "{lines:?}");
+    assert!(
+        lines.len() == 1 && lines[0].starts_with("it has not started: ") && lines[0].contains("ImagePull"),
+        "{lines:?}"
+    );
     let error = world.exec(&one, &["/app/greeter"], None).await.unwrap_err();
     let text = barge_runtime::chain(&error);
     assert!(text.starts_with("run \"/app/greeter\" in the instance: there is no container to run it in: "), "{text}");

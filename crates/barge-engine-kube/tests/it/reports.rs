@@ -37,7 +37,9 @@ async fn a_held_instance_says_why() {
     let broken = world.place.release("1", "hello", false).await;
     world.run(1, &broken).await;
     let report = world
-        .wait("the hold", |report| report.instances.iter().any(|one| one.phase == InstancePhase::Held && one.reason.is_some()))
+        .wait("the hold", |report| {
+            report.instances.iter().any(|one| one.phase == InstancePhase::Held && one.reason.is_some())
+        })
         .await;
     let reason = report.instances[0].reason.as_deref().unwrap();
     assert!(reason.contains("the setting \"greting\" is unknown"), "{reason}");

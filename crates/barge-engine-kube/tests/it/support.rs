@@ -5,7 +5,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use barge_engine::{Desired, Engine, EngineError, ExecOutput, ExecRequest, ExecSession, InstanceReport, ServiceReport, WindowSize};
+use barge_engine::{
+    Desired, Engine, EngineError, ExecOutput, ExecRequest, ExecSession, InstanceReport, ServiceReport, WindowSize,
+};
 use barge_engine_kube::{KubernetesEngine, Settings};
 use barge_model::rollout::RolloutSpec;
 use barge_model::{EnvironmentName, Release};
@@ -39,7 +41,8 @@ impl World {
     /// None, said aloud, where there is no cluster.
     pub(crate) async fn new(name: &str) -> Option<Self> {
         let place = Place::new(name).await?;
-        let settings = build::Settings { barge_init: place.barge_init.clone(), pull_secrets: Vec::new(), registrar: None };
+        let settings =
+            build::Settings { barge_init: place.barge_init.clone(), pull_secrets: Vec::new(), registrar: None };
         let (client, namespace) = (place.client.clone(), place.namespace.clone());
         let operator = tokio::spawn(barge_operator::run(client, settings, Some(namespace)));
         let registrar = tokio::spawn(barge_world::register(place.api()));
@@ -114,7 +117,8 @@ impl World {
 
     /// The business process comes to its end.
     pub(crate) async fn kill(&self, instance: &InstanceReport) {
-        let script = "for p in /proc/[0-9]*; do read name < $p/comm && [ $name = greeter ] && kill -9 ${p#/proc/}; done";
+        let script =
+            "for p in /proc/[0-9]*; do read name < $p/comm && [ $name = greeter ] && kill -9 ${p#/proc/}; done";
         let mut session = self.shell(instance, script).await;
         while next(&mut session).await.is_some_and(|output| !matches!(output, ExecOutput::Exit(_))) {}
     }
@@ -128,7 +132,8 @@ impl World {
 /// An engine for the namespace, or the namespaces, that a pattern names.
 pub(crate) fn engine(place: &Place, pattern: &str, environments: &[&str]) -> Arc<KubernetesEngine> {
     let environments = environments.iter().map(|name| EnvironmentName::new(*name).unwrap()).collect();
-    let settings = Settings { client: place.client.clone(), namespaces: pattern.parse().unwrap(), environments, images: None };
+    let settings =
+        Settings { client: place.client.clone(), namespaces: pattern.parse().unwrap(), environments, images: None };
     KubernetesEngine::start(settings).unwrap()
 }
 
