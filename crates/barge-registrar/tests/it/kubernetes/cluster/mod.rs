@@ -4,6 +4,7 @@ mod watchdog;
 mod world;
 
 use barge_gateway::PutState;
+use barge_model::Millis;
 use barge_world::approval;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
@@ -60,7 +61,9 @@ async fn nobody_loses_a_request_over_a_release_a_deletion_and_a_rolling_end() {
 #[tokio::test]
 async fn a_registrar_that_has_lost_its_journal_takes_over_what_serves_and_what_is_gone() {
     let Some(mut world) = World::new("journal").await else { return };
-    let first = world.release("1").await;
+    let mut first = world.release("1").await;
+    // Nobody will be there who could say when it is out of traffic.
+    first.config.drain.limit = Millis::from_secs(5);
     world.want(4, &first, Some(approval(&first))).await;
     world.wait("four", |status| status.available == 4 && status.stable.is_some()).await;
     let before = world.pods().await;
@@ -78,6 +81,7 @@ async fn a_registrar_that_has_lost_its_journal_takes_over_what_serves_and_what_i
     world.eventually("the end of the deleted one", async || world.held(&deleted) == Some(PutState::Terminal)).await;
     world.wait("four again", |status| status.available == 4).await;
     world.healthy().await;
+    assert!(load.until_counted(200, barge_world::PATIENCE).await);
     let phases = load.stop().await;
     // What was on its way to the deleted one while nobody could take it out of traffic may be lost.
     println!("{:?}", phases[0]);
@@ -97,7 +101,8 @@ async fn a_registrar_that_has_lost_its_journal_takes_over_what_serves_and_what_i
 #[tokio::test]
 async fn the_last_pod_of_a_service_that_has_vanished_unseen_is_gone_once_its_address_is_silent() {
     let Some(mut world) = World::new("vanished").await else { return };
-    let first = world.release("1").await;
+    let mut first = world.release("1").await;
+    first.config.drain.limit = Millis::from_secs(5);
     world.want(1, &first, Some(approval(&first))).await;
     world.wait("one", |status| status.available == 1 && status.stable.is_some()).await;
     let last = world.pods().await.remove(0);
