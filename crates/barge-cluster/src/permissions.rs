@@ -102,6 +102,7 @@ pub const PERMISSIONS: &[Permission] = &[
         &[("list", "know which instances there are"), ("watch", "hear which are ready, and which are ending")],
     ),
     of((Registrar, Services), ("", "pods/status"), &[("patch", "say that an instance is online")]),
+    of((Registrar, Own), ("", "pods"), &[("patch", "mark the replica that leads, for pods that ask")]),
     of((Registrar, Own), LEASES, LEASE_MADE),
     of_one(Registrar, Registrar.name(), LEASE_KEPT),
 ];

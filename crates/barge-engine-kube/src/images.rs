@@ -53,7 +53,10 @@ impl Images {
     }
 
     /// Writes it.
-    pub(crate) async fn write(&self, client: &kube::Client, namespace: &str) -> kube::Result<()> {
+    ///
+    /// # Errors
+    /// The API server refuses, or is not there.
+    pub async fn write(&self, client: &kube::Client, namespace: &str) -> kube::Result<()> {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
         let parameters = PatchParams::apply(&format!("server.{GROUP}")).force();
         secrets.patch(SECRET, &parameters, &Patch::Apply(self.secret(namespace))).await.map(drop)

@@ -3,10 +3,11 @@
 //! A platform of its own in a directory of its own; nothing of the user's is touched. Every act is a command line that is printed and
 //! then carried out as if it had been typed.
 
+mod cluster;
 mod greeter;
 mod result;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,8 +27,9 @@ const A_WHILE: Duration = Duration::from_millis(1500);
 
 const EXAMPLES: &str = "\
 Examples:
-  barge demo          watch it, then everything is cleaned up
-  barge demo --keep   and go on with the platform and the service that it leaves";
+  barge demo               watch it, then everything is cleaned up
+  barge demo --keep        and go on with the platform and the service that it leaves
+  barge demo --kubernetes  the same on the kubeconfig's cluster";
 
 /// Show a whole release on this machine: build, one instance, approval, failure, rollback, under load
 #[derive(Debug, clap::Args)]
@@ -39,6 +41,8 @@ pub(crate) struct Args {
     /// How many instances
     #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=50))]
     replicas: u32,
+    #[command(flatten)]
+    cluster: cluster::Args,
 }
 
 /// Runs the command.
@@ -49,31 +53,54 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         .tempdir()
         .map_err(|error| Failure::io("make a directory for the demo", &error))?;
     let directory = DataDirectory::open(temporary.path().join("data"))?;
-    let environment = EnvironmentName::new("local").map_err(|error| Failure::from_error(Kind::General, &error))?;
-    let environments = vec![EnvironmentConfig::here(environment)];
-    let (ports, retention) = (Ports::default(), barge_server::Retention::default());
-    let registry_address = Ipv4Addr::LOCALHOST.into();
-    let config = PlatformConfig { environments, registry_address, ports, gateway: None, retention };
-    let mut platform = Platform::start(directory, config).await?;
-    let stage = Stage::new(globals, terminal, &platform, temporary.path().join("greeter"), args.replicas);
-    let shown = tokio::select! {
-        shown = stage.show() => shown,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(Kind::Interrupted, "interrupted")),
+    let mut stage = Stage::new(globals, terminal, temporary.path().join("greeter"), &args)?;
+    let ended = match args.cluster.kubernetes {
+        false => here(&mut stage, directory, &args).await,
+        true => there(&mut stage, directory, &args).await,
     };
-    let stopped = if args.keep && shown.is_ok() {
-        stage.say_how_to_go_on(&platform);
-        platform.until_stopped().await
-    } else {
-        Ok(())
-    };
-    platform.stop().await;
     clean_up(temporary, &terminal).await;
-    let failed = shown?;
-    stopped?;
-    match failed {
+    match ended? {
         0 => Ok(()),
         count => Err(Failure::new(Kind::General, format!("{count} requests failed; none should have"))),
     }
+}
+
+/// On this machine; the result is the number of failed requests.
+async fn here(stage: &mut Stage, directory: DataDirectory, args: &Args) -> Result<u64, Failure> {
+    let mut platform =
+        Platform::start(directory, bare(vec![EnvironmentConfig::here(stage.environment.clone())])).await?;
+    stage.enter(&platform, platform.gateway);
+    stage.title("Server, registry, gateway and engine run in this process, on loopback alone.");
+    let shown = stage.play(&mut platform, args.keep).await;
+    platform.stop().await;
+    shown
+}
+
+/// On a cluster.
+async fn there(stage: &mut Stage, directory: DataDirectory, args: &Args) -> Result<u64, Failure> {
+    stage.title(
+        "Operator, registrar, gateway and instances run on a Kubernetes cluster; server and registry in this process.",
+    );
+    let environment = stage.environment.clone();
+    let preparing = cluster::prepare(stage, &args.cluster, directory, &environment);
+    let prepared = commands::unless_interrupted(preparing).await.inspect_err(|_| {
+        stage.say(Style::Plain, "`barge cluster uninstall` takes back what was installed already");
+    })?;
+    stage.enter(&prepared.platform, prepared.gateway);
+    let (mut platform, client, namespace, kubeconfig) = prepared.into_parts();
+    let shown = stage.play(&mut platform, args.keep).await;
+    platform.stop().await;
+    stage.scene("The end", "what the demo has brought onto the cluster is taken away");
+    let cleaned = cluster::Prepared::clean_up(&client, &namespace, &kubeconfig, stage).await;
+    let failed = shown?;
+    cleaned?;
+    Ok(failed)
+}
+
+/// A platform with nothing but environments.
+fn bare(environments: Vec<EnvironmentConfig>) -> PlatformConfig {
+    let (ports, retention) = (Ports::default(), barge_server::Retention::default());
+    PlatformConfig { environments, registry_address: Ipv4Addr::LOCALHOST.into(), ports, gateway: None, retention }
 }
 
 /// Where the demo plays.
@@ -83,15 +110,16 @@ struct Stage {
     globals: Globals,
     json: bool,
     project: PathBuf,
-    gateway: std::net::SocketAddr,
+    environment: EnvironmentName,
+    gateway: SocketAddr,
     replicas: u32,
 }
 
 impl Stage {
-    fn new(globals: &Globals, terminal: Terminal, platform: &Platform, project: PathBuf, replicas: u32) -> Self {
+    fn new(globals: &Globals, terminal: Terminal, project: PathBuf, args: &Args) -> Result<Self, Failure> {
+        let name = if args.cluster.kubernetes { "test" } else { "local" };
+        let environment = EnvironmentName::new(name).map_err(|error| Failure::from_error(Kind::General, &error))?;
         let globals = Globals {
-            server: Some(platform.address()),
-            token_file: Some(platform.directory().token_path()),
             environment: None,
             service: None,
             // Only the result is for programs.
@@ -99,12 +127,33 @@ impl Stage {
             quiet: globals.quiet || globals.json,
             ..globals.clone()
         };
-        Self { terminal, json: terminal.json(), globals, project, gateway: platform.gateway, replicas }
+        let gateway = (Ipv4Addr::LOCALHOST, 0).into();
+        let (json, replicas) = (terminal.json(), args.replicas);
+        Ok(Self { terminal, globals, json, project, environment, gateway, replicas })
+    }
+
+    /// From now on commands are for this platform, and the load for its gateway.
+    fn enter(&mut self, platform: &Platform, gateway: SocketAddr) {
+        self.globals.server = Some(platform.address());
+        self.globals.token_file = Some(platform.directory().token_path());
+        self.gateway = gateway;
+    }
+
+    /// Plays every act, and leaves everything as it is for as long as somebody wants to look at it.
+    async fn play(&self, platform: &mut Platform, keep: bool) -> Result<u64, Failure> {
+        let shown = tokio::select! {
+            shown = self.show() => shown,
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Kind::Interrupted, "interrupted")),
+        };
+        if keep && shown.is_ok() {
+            self.say_how_to_go_on(platform);
+            platform.until_stopped().await?;
+        }
+        shown
     }
 
     /// Plays every act; the result is the number of failed requests.
     async fn show(&self) -> Result<u64, Failure> {
-        self.title();
         self.scene("Version 1", "a first release: one instance, a look at it, an approval, the rest");
         greeter::write(&self.project, Version::Good, self.replicas)?;
         self.command(&["deploy", "--reason", "the first version"]).await?;
@@ -142,9 +191,9 @@ impl Stage {
         Ok(phases.iter().map(|phase| phase.failed).sum())
     }
 
-    fn title(&self) {
+    fn title(&self, what: &str) {
         self.say(Style::Bold, "Barge: from built code to instances that serve traffic.");
-        self.say(Style::Dim, "Server, registry, gateway and engine run in this process, on loopback alone.");
+        self.say(Style::Dim, what);
     }
 
     fn scene(&self, name: &str, what: &str) {
@@ -157,6 +206,14 @@ impl Stage {
     async fn command(&self, words: &[&str]) -> Result<(), Failure> {
         self.say(Style::Dim, &format!("$ barge {}", spelled(words)));
         self.carry_out(words).await
+    }
+
+    /// The same for a command that is about no service.
+    async fn command_of_no_service(&self, words: &[&str]) -> Result<(), Failure> {
+        self.say(Style::Dim, &format!("$ barge {}", spelled(words)));
+        let words = ["barge"].iter().chain(words);
+        let line = Line::try_parse_from(words).map_err(|error| Failure::new(Kind::General, error.to_string()))?;
+        Box::pin(commands::run(line.command, &self.globals)).await
     }
 
     async fn carry_out(&self, words: &[&str]) -> Result<(), Failure> {
@@ -184,7 +241,7 @@ impl Stage {
     /// Shows a few answers through the gateway.
     async fn answers(&self) -> Result<(), Failure> {
         let plan = self.load_plan();
-        self.say(Style::Dim, &format!("$ curl http://{}", plan.host));
+        self.say(Style::Dim, &format!("$ {}", self.curl()));
         // Enough that every version shows, although other clients take turns as well.
         let asked = 50;
         for (answer, count) in barge_load::some_answers(&plan, asked).await? {
@@ -194,7 +251,19 @@ impl Stage {
     }
 
     fn load_plan(&self) -> LoadPlan {
-        LoadPlan::new(self.gateway, format!("greeter.local.localhost:{}", self.gateway.port()))
+        LoadPlan::new(self.gateway, self.host())
+    }
+
+    fn host(&self) -> String {
+        format!("greeter.{}.localhost:{}", self.environment, self.gateway.port())
+    }
+
+    /// How somebody asks the service.
+    fn curl(&self) -> String {
+        match self.gateway.ip().is_loopback() {
+            true => format!("curl http://{}", self.host()),
+            false => format!("curl -H 'Host: {}' http://{}", self.host(), self.gateway),
+        }
     }
 
     fn say(&self, style: Style, text: &str) {
@@ -206,10 +275,10 @@ impl Stage {
     fn say_how_to_go_on(&self, platform: &Platform) {
         let project = self.project.display();
         self.terminal.note(&format!(
-            "\nThe platform goes on until Ctrl-C. In another terminal:\n  export BARGE_SERVER={}\n  export BARGE_TOKEN=$(cat {})\n  cd {project}\n  barge status\n  curl http://greeter.local.localhost:{}",
+            "\nThe platform goes on until Ctrl-C. In another terminal:\n  export BARGE_SERVER={}\n  export BARGE_TOKEN=$(cat {})\n  cd {project}\n  barge status\n  {}",
             platform.address(),
             platform.directory().token_path().display(),
-            self.gateway.port()
+            self.curl()
         ));
     }
 }

@@ -32,7 +32,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use configuration::{EnvironmentConfig, read as read_configuration};
+pub(crate) use configuration::{EnvironmentConfig, KubernetesConfig, read as read_configuration};
 use directory::Held;
 pub(crate) use directory::{DataDirectory, Ports};
 pub(crate) use down::take_down;
@@ -83,6 +83,7 @@ pub(crate) struct Platform {
     pub(crate) gateway: SocketAddr,
     /// An administrator's token.
     pub(crate) token: String,
+    pull_token: String,
     engine: Arc<LocalEngine>,
     /// Those of environments on clusters.
     clusters: Vec<Arc<KubernetesEngine>>,
@@ -151,12 +152,29 @@ impl Platform {
         let kept = server.digests_reader();
         front.spawn("collection of images", collect(storage, kept, shutdown.clone()));
         front.spawn("server", server.run());
-        Ok(Self { directory, api, registry, gateway: reached.serves, token, engine, clusters, behind, front, back })
+        Ok(Self {
+            directory,
+            api,
+            registry,
+            gateway: reached.serves,
+            token,
+            pull_token,
+            engine,
+            clusters,
+            behind,
+            front,
+            back,
+        })
     }
 
     /// The address of the API.
     pub(crate) fn address(&self) -> String {
         format!("http://{}", self.api)
+    }
+
+    /// The token with which images are pulled.
+    pub(crate) fn pull_token(&self) -> &str {
+        &self.pull_token
     }
 
     /// Its directory.

@@ -130,7 +130,10 @@ fn allowed(observed: &Observed, purpose: Purpose) -> Finding {
         (refused, _, Purpose::Install) => finding(what, State::Without, format!("not allowed: {}", refused.join(", ")))
             .hint("somebody with the role cluster-admin installs and upgrades"),
         (refused, _, Purpose::Release) => finding(what, State::Without, format!("not allowed: {}", refused.join(", ")))
-            .hint("kubectl create clusterrolebinding, with a role for webservices and rpcservices of barge.dev"),
+            .hint(
+                "kubectl create clusterrole barge-release --verb=get,list,watch,create,patch,delete \
+             --resource=webservices.barge.dev,rpcservices.barge.dev, and bind it to whoever releases",
+            ),
     }
 }
 

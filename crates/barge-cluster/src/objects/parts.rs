@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use barge_crds::names;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction,
@@ -26,6 +27,9 @@ const USER: i64 = 65532;
 const TOKEN: &str = "/token";
 /// Where a part may write.
 const DATA: &str = "/data";
+
+/// Where the registrar's probes ask: pods find it by another port, and only where it leads.
+const PROBES: u16 = 7374;
 
 /// In what parts differ.
 struct Part {
@@ -87,12 +91,13 @@ fn part(component: Component, settings: &Settings) -> Part {
                 .into_iter()
                 .chain(option("--gateway", &gateway))
                 .chain(option("--token-file", &token))
-                .chain(option("--journal", DATA));
+                .chain(option("--journal", DATA))
+                .chain(option("--pods", &format!("0.0.0.0:{port}")));
             Part {
                 component,
-                arguments: arguments.chain(services).chain(listen(port)).collect(),
-                ports: vec![("http", port)],
-                ready: ("http", "/healthz"),
+                arguments: arguments.chain(services).chain(listen(PROBES)).collect(),
+                ports: vec![("http", port), ("probes", PROBES)],
+                ready: ("probes", "/readyz"),
                 stores: true,
                 needs: ("100m", "128Mi", "1Gi"),
                 grace: 30,
@@ -270,9 +275,14 @@ fn service(part: &Part) -> Service {
         target_port: Some(IntOrString::String((*name).to_owned())),
         ..ServicePort::default()
     };
+    let mut selector = selector(part.component);
+    if part.component == Component::Registrar {
+        // One that waits for the lead has no answers.
+        selector.insert(names::LEADS.to_owned(), "true".to_owned());
+    }
     let spec = ServiceSpec {
-        selector: Some(selector(part.component)),
-        ports: Some(part.ports.iter().map(port).collect()),
+        selector: Some(selector),
+        ports: Some(part.ports.iter().filter(|(_, port)| *port != PROBES).map(port).collect()),
         ..ServiceSpec::default()
     };
     Service { metadata: metadata(part.component), spec: Some(spec), status: None }
