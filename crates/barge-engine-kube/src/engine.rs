@@ -207,8 +207,8 @@ impl Drop for KubernetesEngine {
 impl Engine for KubernetesEngine {
     async fn apply(&self, mut desired: Desired) -> Result<(), EngineError> {
         let view = self.view(&desired.key)?;
-        if let (Some(images), Some(target)) = (&self.images, desired.rollout.target.take()) {
-            desired.rollout.target = Some(images.as_pulled(target));
+        if let Some(images) = &self.images {
+            desired.rollout.target = desired.rollout.target.map(|target| images.as_pulled(target));
         }
         let written = apply(&self.client, self.images.as_ref(), &view.namespace, &desired);
         let written = tokio::time::timeout(WRITE_LIMIT, written);

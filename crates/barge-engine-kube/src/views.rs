@@ -146,7 +146,8 @@ impl View {
             let known: Vec<String> = lock(&self.services).keys().map(ToString::to_string).collect();
             let web = self.web.state().into_iter().map(|web| web.name_any());
             let rpc = self.rpc.state().into_iter().map(|rpc| rpc.name_any());
-            web.chain(rpc).chain(known).collect::<BTreeSet<String>>()
+            let unreleased: Vec<String> = lock(&self.unreleased).keys().map(ToString::to_string).collect();
+            web.chain(rpc).chain(known).chain(unreleased).collect::<BTreeSet<String>>()
         };
         let names = names.cloned().unwrap_or_else(all);
         let mut changed = false;

@@ -132,11 +132,12 @@ async fn the_kind_is_that_of_the_release_and_stays() {
 #[tokio::test]
 async fn a_namespace_that_is_missing_is_made() {
     let Some(place) = Place::new("missing").await else { return };
-    let pattern = format!("{}-{{environment}}", place.namespace);
+    let namespace = format!("bt-{}", std::process::id());
+    let pattern = format!("{namespace}-{{environment}}");
     let first = engine(&place, &pattern, &["test", "uat"]);
     first.apply(desired(1, 1, 1)).await.unwrap();
     let namespaces: Api<Namespace> = Api::all(place.client.clone());
-    let made = namespaces.get(&format!("{}-test", place.namespace)).await.unwrap();
+    let made = namespaces.get(&format!("{namespace}-test")).await.unwrap();
     assert_eq!(made.metadata.labels.unwrap()[barge_crds::names::ENVIRONMENT], "test");
     // Engines with different patterns see nothing of each other, though they see the same cluster and the same environment.
     let second = engine(&place, &place.namespace, &["test"]);
@@ -148,7 +149,7 @@ async fn a_namespace_that_is_missing_is_made() {
     let third = engine(&place, &place.namespace, &["uat"]);
     assert!(third.reports().await.unwrap().is_empty());
     for name in ["test", "uat"] {
-        let _ = namespaces.delete(&format!("{}-{name}", place.namespace), &DeleteParams::default()).await;
+        let _ = namespaces.delete(&format!("{namespace}-{name}"), &DeleteParams::default()).await;
     }
     place.end().await;
 }
