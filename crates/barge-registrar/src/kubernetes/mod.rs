@@ -112,7 +112,7 @@ async fn tell_health(
     mut acknowledgements: watch::Receiver<Acknowledgements>,
 ) {
     loop {
-        let is_listed = view.services.borrow_and_update().is_some();
+        let is_listed = view.instances.borrow_and_update().is_some();
         let trouble = unseen.borrow_and_update().clone().or_else(|| untold.borrow_and_update().clone());
         let next = match trouble {
             Some(reason) => RegistrarHealth::Unhealthy { reason },
@@ -130,7 +130,7 @@ async fn tell_health(
             changed = unseen.changed() => changed,
             changed = untold.changed() => changed,
             changed = acknowledgements.changed() => changed,
-            changed = view.services.changed(), if !is_listed => changed,
+            changed = view.instances.changed(), if !is_listed => changed,
         };
         if changed.is_err() {
             return;

@@ -1,22 +1,30 @@
 //! From pods to what the registrar has to know of them. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use barge_crds::names;
 use barge_model::registration::{Wanted, WantedList};
-use barge_model::{EnvironmentName, ServiceKey, ServiceName};
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use barge_model::{EnvironmentName, InstanceId, ServiceKey, ServiceName};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
 /// The container port at which a service answers.
 const PORT: &str = "service";
 
+/// The instances that have said themselves that they are about to stop, each with the container that was meant: another one in its place is not.
+pub type Leaving = HashMap<InstanceId, String>;
+
 /// All instances of all services, each list in order. The `pods` have to be complete; `services` are those that are listed even where no pod is left of
-/// them, so that their last instance can vanish as well.
-pub fn wanted<'a>(pods: impl IntoIterator<Item = &'a Pod>, services: &BTreeSet<ServiceKey>) -> WantedList {
+/// them, so that their last instance can vanish as well. One that is `leaving` is taken offline as if it had ended.
+pub fn wanted<'a>(
+    pods: impl IntoIterator<Item = &'a Pod>,
+    services: &BTreeSet<ServiceKey>,
+    leaving: &Leaving,
+) -> WantedList {
     let mut list: WantedList = services.iter().map(|key| (key.clone(), Vec::new())).collect();
     for pod in pods {
-        if let Some((key, wanted)) = instance(pod) {
+        if let Some((key, mut wanted)) = instance(pod) {
+            wanted.dead |= is_leaving(pod, &wanted.id, leaving);
             list.entry(key).or_default().push(wanted);
         }
     }
@@ -45,6 +53,23 @@ pub fn instance(pod: &Pod) -> Option<(ServiceKey, Wanted)> {
     Some((ServiceKey::new(environment, service), wanted))
 }
 
+/// Whether the instance has said that it is about to stop, and still is the one that has said so.
+pub(super) fn is_leaving(pod: &Pod, id: &InstanceId, leaving: &Leaving) -> bool {
+    leaving.get(id).is_some_and(|said| container(pod).as_ref() == Some(said))
+}
+
+/// Which container the business process is in: another one after each start.
+pub(super) fn container(pod: &Pod) -> Option<String> {
+    main(pod.status.as_ref()?)?.container_id.clone()
+}
+
+/// Whether an address is the pod's own.
+pub(super) fn is_at(pod: &Pod, ip: IpAddr) -> bool {
+    let Some(status) = pod.status.as_ref() else { return false };
+    let more = status.pod_ips.as_deref().unwrap_or_default().iter().map(|one| one.ip.as_str());
+    status.pod_ip.as_deref().into_iter().chain(more).any(|own| own.parse() == Ok(ip))
+}
+
 fn address(pod: &Pod) -> Option<SocketAddr> {
     let ip: IpAddr = pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()?;
     let containers = pod.spec.as_ref()?.containers.iter();
@@ -60,9 +85,12 @@ fn is_ready(status: &PodStatus) -> bool {
 
 /// Whether the business process was there and is not: no doubt is possible then.
 fn has_ended(status: &PodStatus) -> bool {
-    let statuses = status.container_statuses.as_deref().unwrap_or_default();
-    let Some(main) = statuses.iter().find(|container| container.name == names::MAIN) else { return false };
+    let Some(main) = main(status) else { return false };
     let Some(state) = main.state.as_ref() else { return false };
     // One that waits for its first start was never there.
     state.terminated.is_some() || (state.waiting.is_some() && main.restart_count > 0)
+}
+
+fn main(status: &PodStatus) -> Option<&ContainerStatus> {
+    status.container_statuses.as_deref()?.iter().find(|container| container.name == names::MAIN)
 }

@@ -2,16 +2,21 @@
 //!
 //! `GET /v1/traffic/{uid}` answers `{"in_flight": N}` as `barge-init` understands it, and needs no token, because it tells a number. `GET /healthz` says whether
 //! pods can be answered at all, and how the registrar is.
+//!
+//! barge-init asks only when it was told to stop. So a pod that asks about itself says that it is about to stop, which nobody else may have said: a node that
+//! is shut down, or is short of memory, ends pods without deleting them. What is asked from another address, or by another program, says nothing.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::header::USER_AGENT;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use barge_crds::names;
 use barge_model::registration::{Acknowledged, Acknowledgements};
 use barge_model::rollout::RegistrarHealth;
@@ -24,6 +29,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::pods;
 use super::view::View;
 use crate::targets::RegistrationTarget;
 
@@ -40,11 +46,18 @@ const FRESH: Duration = Duration::from_millis(100);
 /// How long it is known that an instance has no requests any more.
 const KEPT: Duration = Duration::from_secs(60);
 
+/// What barge-init calls itself in its requests.
+const BARGE_INIT: &str = "barge-init";
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+struct Peer(IpAddr);
+
 /// What pods are answered from.
 pub(crate) struct Desk<T> {
-    pub(crate) view: View,
-    pub(crate) acknowledgements: watch::Receiver<Acknowledgements>,
-    pub(crate) health: watch::Receiver<RegistrarHealth>,
+    view: View,
+    acknowledgements: watch::Receiver<Acknowledgements>,
+    health: watch::Receiver<RegistrarHealth>,
     target: Arc<T>,
     questions: Semaphore,
     /// The number of requests as the target last said it, and when.
@@ -60,10 +73,10 @@ pub enum Traffic {
     Ends,
 }
 
-/// What is known of an instance's traffic.
-pub fn traffic(acknowledged: Option<Acknowledged>) -> Traffic {
+/// What is known of an instance's traffic. One that `leaves` is offline for as long as it is there, if it may come back in another container.
+pub fn traffic(acknowledged: Option<Acknowledged>, leaves: bool) -> Traffic {
     match acknowledged {
-        Some(known) if known.terminal => Traffic::Ends,
+        Some(known) if known.terminal || (leaves && known.offline) => Traffic::Ends,
         _ => Traffic::MayCome,
     }
 }
@@ -85,7 +98,10 @@ impl<T: RegistrationTarget> Desk<T> {
             .route("/healthz", get(healthz::<T>))
             .with_state(Arc::new(self));
         let limits = Limits::new(HEADER_LIMIT, CONNECTIONS);
-        match listen::serve(listener, &limits, &shutdown, |_| TowerToHyperService::new(routes.clone())).await {
+        let service = |peer: SocketAddr| {
+            TowerToHyperService::new(routes.clone().layer(Extension(Peer(peer.ip().to_canonical()))))
+        };
+        match listen::serve(listener, &limits, &shutdown, service).await {
             // Whoever stops us has set a limit.
             Ok(mut left) => while left.join_next().await.is_some() {},
             Err(error) => tracing::error!(error = barge_runtime::chain(&error), "the listener for pods broke"),
@@ -93,10 +109,10 @@ impl<T: RegistrationTarget> Desk<T> {
     }
 
     /// How many requests an instance has, of which the target has acknowledged that no more come.
-    async fn left(&self, key: &ServiceKey, id: &InstanceId) -> Result<u64, String> {
+    async fn left(&self, key: &ServiceKey, id: &InstanceId, for_good: bool) -> Result<u64, String> {
         let known = self.lock().get(id).copied();
         if let Some((count, at)) = known
-            && (count == 0 || at.elapsed() < FRESH)
+            && ((count == 0 && for_good) || at.elapsed() < FRESH)
         {
             return Ok(count);
         }
@@ -116,20 +132,31 @@ impl<T: RegistrationTarget> Desk<T> {
     }
 }
 
-async fn of_pod<T: RegistrationTarget>(State(desk): State<Arc<Desk<T>>>, Path(uid): Path<String>) -> Response {
+async fn of_pod<T: RegistrationTarget>(
+    State(desk): State<Arc<Desk<T>>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Path(uid): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let Some(id) = names::instance(&uid) else {
         return (StatusCode::BAD_REQUEST, "this is no UID of a pod\n").into_response();
     };
-    let Some(services) = desk.view.services.borrow().clone() else {
+    let Some(instances) = desk.view.instances.borrow().clone() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the registrar does not know all pods yet\n").into_response();
     };
-    let Some(key) = services.get(&id) else {
+    let Some(known) = instances.get(&id) else {
         return (StatusCode::NOT_FOUND, "the registrar does not know this pod\n").into_response();
     };
     let acknowledged = desk.acknowledgements.borrow().instances.get(&id).copied();
-    match traffic(acknowledged) {
+    let is_barge_init = headers.get(USER_AGENT).is_some_and(|agent| agent == BARGE_INIT);
+    if !known.leaves && is_barge_init && desk.view.pods.get(&known.pod).is_some_and(|pod| pods::is_at(&pod, peer)) {
+        // Where there is no room for the word, it is said again in a moment.
+        let _ = desk.view.leaves.try_send(id.clone());
+    }
+    let key = &known.key;
+    match traffic(acknowledged, known.leaves) {
         Traffic::MayCome => Json(json!({ "in_flight": 1, "acknowledged": false })).into_response(),
-        Traffic::Ends => match desk.left(key, &id).await {
+        Traffic::Ends => match desk.left(key, &id, acknowledged.is_some_and(|known| known.terminal)).await {
             Ok(count) => Json(json!({ "in_flight": count, "acknowledged": true })).into_response(),
             Err(error) => {
                 tracing::warn!(%key, instance = %id, error, "the gateway does not say how many requests are left");
@@ -141,7 +168,7 @@ async fn of_pod<T: RegistrationTarget>(State(desk): State<Arc<Desk<T>>>, Path(ui
 
 async fn healthz<T: RegistrationTarget>(State(desk): State<Arc<Desk<T>>>) -> Response {
     // A gateway that is down is no reason to send pods elsewhere: nobody else would know more.
-    let status = match desk.view.services.borrow().is_some() {
+    let status = match desk.view.instances.borrow().is_some() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };

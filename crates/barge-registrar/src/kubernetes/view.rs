@@ -12,13 +12,13 @@ use barge_model::registration::WantedList;
 use barge_model::{InstanceId, ServiceKey};
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::reflector::{self, Store, store::Writer};
+use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::pods;
+use super::pods::{self, Leaving};
 
 /// News that are there already are taken in together, at most so many.
 const AT_ONCE: usize = 1000;
@@ -27,8 +27,16 @@ const ERRORS: u32 = 2;
 /// The longest pause between two tries of a broken watch is half of this.
 const CALM: Duration = Duration::from_secs(60);
 
-/// Which service each instance is of.
-pub(crate) type Services = HashMap<InstanceId, ServiceKey>;
+/// Each instance.
+pub(crate) type Instances = HashMap<InstanceId, Known>;
+
+/// Which service an instance is of, which pod it is, and whether it has said that it is about to stop.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) key: ServiceKey,
+    pub(crate) pod: ObjectRef<Pod>,
+    pub(crate) leaves: bool,
+}
 
 /// What is known of the cluster; others read.
 #[derive(Debug, Clone)]
@@ -38,7 +46,9 @@ pub(crate) struct View {
     /// The instances that they are; no service at all until all pods were listed.
     pub(crate) wanted: watch::Receiver<WantedList>,
     /// The same by instance; nothing until all pods were listed.
-    pub(crate) services: watch::Receiver<Option<Arc<Services>>>,
+    pub(crate) instances: watch::Receiver<Option<Arc<Instances>>>,
+    /// Takes in which ones have said that they are about to stop.
+    pub(crate) leaves: mpsc::Sender<InstanceId>,
     /// Why this is not the latest.
     pub(crate) trouble: watch::Receiver<Option<String>>,
 }
@@ -50,7 +60,9 @@ pub(crate) struct Watch {
     /// Services that were ever seen.
     known: BTreeSet<ServiceKey>,
     wanted: watch::Sender<WantedList>,
-    services: watch::Sender<Option<Arc<Services>>>,
+    instances: watch::Sender<Option<Arc<Instances>>>,
+    said: mpsc::Receiver<InstanceId>,
+    leaving: Leaving,
     trouble: watch::Sender<Option<String>>,
     /// How many errors there were in a row, and when the last one was.
     errors: u32,
@@ -60,18 +72,21 @@ pub(crate) struct Watch {
 /// A view of nothing yet, and what fills it. The services `known` are listed even where no pod of them is found.
 pub(crate) fn view(known: BTreeSet<ServiceKey>) -> (View, Watch) {
     let (pods, writer) = reflector::store();
+    let (leaves, said) = mpsc::channel(AT_ONCE);
     let watch = Watch {
         pods: pods.clone(),
         writer,
         known,
         wanted: watch::Sender::new(WantedList::new()),
-        services: watch::Sender::new(None),
+        instances: watch::Sender::new(None),
+        said,
+        leaving: Leaving::new(),
         trouble: watch::Sender::new(None),
         errors: 0,
         last_error: None,
     };
-    let (wanted, services) = (watch.wanted.subscribe(), watch.services.subscribe());
-    let view = View { pods, wanted, services, trouble: watch.trouble.subscribe() };
+    let (wanted, instances) = (watch.wanted.subscribe(), watch.instances.subscribe());
+    let view = View { pods, wanted, instances, leaves, trouble: watch.trouble.subscribe() };
     (view, watch)
 }
 
@@ -92,22 +107,19 @@ impl Watch {
                     Some(events) => self.take(events),
                     None => return,
                 },
+                Some(id) = self.said.recv() => self.note_leaving(id),
                 () = tokio::time::sleep(calm), if self.last_error.is_some() => self.all_is_well(),
             }
         }
     }
 
     fn take(&mut self, events: Vec<Result<watcher::Event<Pod>, watcher::Error>>) {
-        let mut is_news = false;
+        let (mut is_news, mut is_listed) = (false, self.instances.borrow().is_some());
         for event in events {
             match event {
                 Ok(event) => {
                     self.writer.apply_watcher_event(&event);
-                    if matches!(event, watcher::Event::InitDone) {
-                        self.services.send_if_modified(|services| {
-                            services.is_none().then(|| *services = Some(Arc::default())).is_some()
-                        });
-                    }
+                    is_listed |= matches!(event, watcher::Event::InitDone);
                     if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
                         is_news = true;
                         self.all_is_well();
@@ -116,7 +128,6 @@ impl Watch {
                 Err(error) => self.note(&error),
             }
         }
-        let is_listed = self.services.borrow().is_some();
         if is_news && is_listed {
             self.publish();
         }
@@ -124,17 +135,31 @@ impl Watch {
 
     fn publish(&mut self) {
         let pods = self.pods.state();
-        let wanted = pods::wanted(pods.iter().map(AsRef::as_ref), &self.known);
+        let wanted = pods::wanted(pods.iter().map(AsRef::as_ref), &self.known, &self.leaving);
         self.known.extend(wanted.keys().cloned());
-        let of = |(key, instances): (&ServiceKey, &Vec<barge_model::registration::Wanted>)| {
-            instances.iter().map(|wanted| (wanted.id.clone(), key.clone())).collect::<Vec<_>>()
+        let known = |pod: &Arc<Pod>| {
+            let (key, wanted) = pods::instance(pod)?;
+            let leaves = pods::is_leaving(pod, &wanted.id, &self.leaving);
+            Some((wanted.id, Known { key, pod: ObjectRef::from_obj(pod.as_ref()), leaves }))
         };
-        self.services.send_replace(Some(Arc::new(wanted.iter().flat_map(of).collect())));
+        let instances: Instances = pods.iter().filter_map(known).collect();
+        self.leaving.retain(|id, _| instances.get(id).is_some_and(|known| known.leaves));
+        self.instances.send_replace(Some(Arc::new(instances)));
         self.wanted.send_if_modified(|before| {
             let changed = *before != wanted;
             *before = wanted;
             changed
         });
+    }
+
+    /// Whoever has said that it is about to stop is taken out of traffic like one that is deleted: its node may want to be rid of it, and delete nothing.
+    fn note_leaving(&mut self, id: InstanceId) {
+        let known = self.instances.borrow().as_ref().and_then(|all| all.get(&id).cloned());
+        let pod = known.filter(|known| !known.leaves).and_then(|known| self.pods.get(&known.pod));
+        if let Some(container) = pod.and_then(|pod| pods::container(&pod)) {
+            self.leaving.insert(id, container);
+            self.publish();
+        }
     }
 
     fn note(&mut self, error: &watcher::Error) {

@@ -212,7 +212,7 @@ async fn write(api: &Api<Pod>, change: &Change) -> Ended {
         Ok(Err(kube::Error::Api(status))) if is_pointless(&status) => Ended::Pointless,
         Ok(Err(kube::Error::Api(status))) => {
             let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-            let pause = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+            let pause = Some(Duration::from_secs(seconds.into())).filter(|pause| !pause.is_zero());
             Ended::Failed { why: status.message.clone(), pause: pause.map(|pause| pause.min(MAX_PAUSE)) }
         }
         Ok(Err(error)) => Ended::Failed { why: barge_runtime::chain(&error), pause: None },

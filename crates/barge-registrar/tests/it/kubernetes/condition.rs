@@ -89,8 +89,15 @@ fn a_patch_is_of_one_pod_and_keeps_the_time_of_the_last_change() {
 
 #[test]
 fn requests_may_come_until_the_end_is_acknowledged() {
-    for known in [None, Some(PENDING), Some(ONLINE), Some(OFFLINE)] {
-        assert_eq!(traffic(known), Traffic::MayCome);
+    for (known, leaves, expected) in [
+        (None, false, Traffic::MayCome),
+        (None, true, Traffic::MayCome),
+        (Some(PENDING), true, Traffic::MayCome),
+        (Some(ONLINE), true, Traffic::MayCome),
+        (Some(OFFLINE), false, Traffic::MayCome),
+        (Some(OFFLINE), true, Traffic::Ends),
+        (Some(TERMINAL), false, Traffic::Ends),
+    ] {
+        assert_eq!(traffic(known, leaves), expected, "{known:?} {leaves}");
     }
-    assert_eq!(traffic(Some(TERMINAL)), Traffic::Ends);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use barge_crds::names;
 use barge_model::registration::Wanted;
-use barge_registrar::kubernetes::pods::{instance, wanted};
+use barge_registrar::kubernetes::pods::{Leaving, instance, wanted};
 use serde_json::{Value, json};
 
 use super::{UID, pod};
@@ -100,11 +100,22 @@ fn services_are_listed_also_where_no_pod_is_left() {
         .into();
     pods.push(pod(|pod| pod["metadata"]["labels"] = json!({})));
     let known = BTreeSet::from([service("shop")]);
-    let list = wanted(&pods, &known);
+    let list = wanted(&pods, &known, &Leaving::new());
     assert_eq!(list.keys().cloned().collect::<Vec<_>>(), [service("greeter"), service("shop")]);
     assert!(list[&service("shop")].is_empty());
     let ids: Vec<_> = list[&service("greeter")].iter().map(|wanted| wanted.id.clone()).collect();
     assert!(ids.is_sorted() && ids.len() == 3, "the same list for the same pods, in whatever order: {ids:?}");
     pods.reverse();
-    assert_eq!(wanted(&pods, &known), list);
+    assert_eq!(wanted(&pods, &known, &Leaving::new()), list);
+}
+
+#[test]
+fn who_has_said_that_it_stops_is_offline_until_another_container_is_in_its_place() {
+    let in_container =
+        |container: &str| pod(|pod| pod["status"]["containerStatuses"][1]["containerID"] = json!(container));
+    let leaving = Leaving::from([(names::instance(UID).unwrap(), "containerd://1".to_owned())]);
+    for (container, dead) in [("containerd://1", true), ("containerd://2", false)] {
+        let list = wanted(&[in_container(container)], &BTreeSet::new(), &leaving);
+        assert_eq!(list[&service("greeter")], [Wanted { dead, ..serving() }], "{container}");
+    }
 }

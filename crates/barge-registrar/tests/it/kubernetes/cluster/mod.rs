@@ -99,6 +99,25 @@ async fn a_registrar_that_has_lost_its_journal_takes_over_what_serves_and_what_i
 }
 
 #[tokio::test]
+async fn a_process_that_is_told_to_stop_in_a_pod_that_nobody_deletes_is_out_of_traffic_before() {
+    let Some(mut world) = World::new("told").await else { return };
+    let first = world.release("1").await;
+    world.want(2, &first, Some(approval(&first))).await;
+    world.wait("two", |status| status.available == 2 && status.stable.is_some()).await;
+    let load = world.load("told to stop");
+    let pod = world.pods().await.remove(0);
+    // As a node does that is shut down, or that is short of memory: SIGTERM, and no deletion.
+    world.stop_as_planned(&pod).await;
+    world.eventually("offline", async || world.held(&pod) == Some(PutState::Offline)).await;
+    world.eventually("its end", async || world.watchdog.ends() == 1).await;
+    // Kubernetes starts another container in its place.
+    world.eventually("online again", async || world.held(&pod) == Some(PutState::Online)).await;
+    world.wait("two again", |status| status.available == 2).await;
+    judge(&load.stop().await);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn the_last_pod_of_a_service_that_has_vanished_unseen_is_gone_once_its_address_is_silent() {
     let Some(mut world) = World::new("vanished").await else { return };
     let mut first = world.release("1").await;

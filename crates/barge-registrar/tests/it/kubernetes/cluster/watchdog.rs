@@ -1,5 +1,5 @@
 //! Watches from the gateway's side that no process is told to stop too early: one that takes no connections any more has been told, and at that moment
-//! the gateway must hold it for gone, with no request on its way to it for a while.
+//! the gateway must send it nothing more, with no request on its way to it for a while.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -70,7 +70,7 @@ async fn watch(table: Arc<Table>, violations: Arc<Mutex<Vec<String>>>, ends: Arc
             println!("{} has ended: {state:?}, {traffic:?}", one.uid);
             // What came before the wait for silence is counted within a few milliseconds.
             let quiet = Duration::from_millis(traffic.quiet_ms) + Duration::from_millis(20);
-            if state != Some(PutState::Terminal) || traffic.in_flight > 0 || quiet < QUIET {
+            if matches!(state, None | Some(PutState::Online)) || traffic.in_flight > 0 || quiet < QUIET {
                 violations.lock().unwrap().push(format!("{} was told to stop while {state:?}, {traffic:?}", one.uid));
             }
             ended.insert(one.uid.clone());

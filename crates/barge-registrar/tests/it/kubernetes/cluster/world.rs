@@ -16,7 +16,7 @@ use barge_registrar::{GatewayAddress, RegistrarConfig, RemoteGateway};
 use barge_world::{PATIENCE, Place, key};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, AttachParams, DeleteParams, ListParams, Patch, PatchParams};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -212,6 +212,14 @@ impl World {
         let lives = all.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none()).unwrap();
         pods.delete(&lives.name_any(), &DeleteParams::default()).await.unwrap();
         lives
+    }
+
+    /// Has barge-init of a pod do what it does at a SIGTERM.
+    pub(crate) async fn stop_as_planned(&self, pod: &Pod) {
+        let pods: Api<Pod> = self.place.api();
+        let command = ["/barge/barge-init", "stop", "/barge"];
+        let parameters = AttachParams::default().container(names::MAIN);
+        pods.exec(&pod.name_any(), command, &parameters).await.unwrap();
     }
 
     pub(crate) async fn delete_service(&self) {
