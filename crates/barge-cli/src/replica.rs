@@ -67,7 +67,8 @@ impl ClusterArgs {
 }
 
 fn no_cluster(error: &(dyn std::error::Error + 'static)) -> Failure {
-    Failure::new(Kind::Usage, format!("no cluster is configured: {}", barge_runtime::chain(error)))
+    // These errors say their causes themselves.
+    Failure::new(Kind::Usage, format!("no cluster is configured: {error}"))
         .hint("kubectl config get-contexts, then --kubeconfig FILE or --context NAME")
 }
 
@@ -113,6 +114,12 @@ impl Replica {
         let ready = Arc::new(AtomicBool::new(true));
         let pod = std::env::var(POD).ok().filter(|pod| !pod.is_empty());
         Ok(Self { identity, home: args.home, client, config, listener, ready, pod })
+    }
+
+    /// Nobody asks the one that leads, so that its pod need not be told apart from the others.
+    #[must_use]
+    pub(crate) fn unmarked(self) -> Self {
+        Self { pod: None, ..self }
     }
 
     /// Works whenever it leads, until it is asked to stop. The work is given its tenure, a client that writes only while that goes on, and where it says

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Sets up logging to standard error; `BARGE_LOG` filters it (default: warnings).
 pub fn start_logging() {
+    // The client for Kubernetes logs what it tells its caller as well.
     let filter = tracing_subscriber::EnvFilter::try_from_env("BARGE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,kube_client::client::builder=off"));
     // A second call, as in tests, keeps the first set-up.
     let colours = std::io::stderr().is_terminal();
     let _ =

@@ -44,7 +44,7 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let terminal = Terminal::new(globals);
-    let replica = Replica::new(args.replica).await?;
+    let replica = Replica::new(args.replica).await?.unmarked();
     let settings = Settings { barge_init: args.barge_init, pull_secrets: args.pull_secrets, registrar: args.registrar };
     terminal.note(&format!("the operator is up: replica {}, Lease {}/{LEASE}", replica.identity, replica.home));
     let (identity, home, client) = (replica.identity.clone(), replica.home.clone(), replica.client.clone());

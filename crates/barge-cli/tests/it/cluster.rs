@@ -1,8 +1,10 @@
 //! `barge cluster`: what people are told without a cluster, and the whole way on a real one.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use barge_crds::{ServiceSpec, ServiceStatus, WebService, WebServiceSpec, names};
 use barge_model::rollout::RolloutSpec;
@@ -10,22 +12,33 @@ use barge_world::{PATIENCE, approval, key};
 use insta::assert_snapshot;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, ListParams, LogParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use crate::support::{Place, Run};
 
 const SYSTEM: &str = "barge-system";
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[test]
 fn what_is_missing_on_the_command_line_is_told() {
     let place = Place::new();
     let run = place.run("cluster install");
     assert!(run.code == 2 && run.err.contains("--registry <HOST/REPOSITORY>"), "{}", run.told());
-    assert_snapshot!(place.run("cluster install --image registry.example/barge:latest").told(), @"");
-    assert_snapshot!(place.run("cluster check").told(), @"");
-    assert_snapshot!(place.run("cluster check --kubeconfig nowhere").told(), @"");
+    assert_snapshot!(place.run("cluster install --image registry.example/barge:latest").told(), @r"
+    exit code 2
+    --- stderr
+    error: registry.example/barge:latest names no digest; what a tag means may change at any time
+    hint: write it as IMAGE@sha256:..., as `barge cluster image` prints it
+    ");
+    for (line, path) in [("cluster check", ".kube/config"), ("cluster check --kubeconfig nowhere", "nowhere")] {
+        let run = place.run(line);
+        assert!(run.code == 2 && run.err.starts_with("error: no cluster is configured: "), "{}", run.told());
+        assert!(run.err.contains(path) && run.err.contains("hint: kubectl config get-contexts"), "{}", run.told());
+        assert_eq!(run.err.matches("No such file").count(), 1, "{}", run.told());
+    }
 }
 
 #[test]
@@ -114,7 +127,7 @@ impl Installed {
                 return;
             }
             assert!(Instant::now() < end, "waited in vain for {what}: {status:#?}");
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -126,6 +139,34 @@ impl Installed {
             |pod: &Pod| pod.status.clone().and_then(|status| status.container_statuses).unwrap_or_default();
         let restarts = |pod: &Pod| containers(pod).iter().map(|one| one.restart_count).sum();
         pods.iter().map(|pod| (pod.uid().unwrap(), restarts(pod))).collect()
+    }
+
+    /// Asks the gateway until the service answers under a host name.
+    async fn until_it_answers(&self, host: &str) {
+        let pods: Api<Pod> = Api::namespaced(self.client(), SYSTEM);
+        let gateways = ListParams::default().labels("app.kubernetes.io/name=barge-gateway");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let found = pods.list(&gateways).await.unwrap().items;
+            let addresses = found.iter().filter_map(|pod| pod.status.as_ref()?.pod_ip.clone());
+            let answers: Vec<String> = addresses.map(|address| get(&address, host).unwrap_or_default()).collect();
+            if answers.iter().any(|answer| answer.starts_with("HTTP/1.1 200 ") && answer.contains("hello")) {
+                return;
+            }
+            assert!(Instant::now() < end, "{host}: {answers:?}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Whether a part has wanted something that it may not do.
+    async fn refused(&self) -> Vec<String> {
+        let pods: Api<Pod> = Api::namespaced(self.client(), SYSTEM);
+        let mut refused = Vec::new();
+        for pod in pods.list(&ListParams::default()).await.unwrap() {
+            let logs = pods.logs(&pod.name_any(), &LogParams::default()).await.unwrap();
+            refused.extend(logs.lines().filter(|line| line.to_lowercase().contains("forbidden")).map(str::to_owned));
+        }
+        refused
     }
 
     async fn token(&self) -> Option<Secret> {
@@ -154,7 +195,17 @@ impl Installed {
     }
 }
 
-#[tokio::test]
+fn get(address: &str, host: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&format!("{address}:7402").parse().unwrap(), Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+// The registry answers while `barge` is waited for.
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_installed_runs_is_upgraded_and_goes_again() {
     let Some(mut cluster) = Installed::new().await else { return };
     let dry = cluster.install("--dry-run").json();
@@ -169,6 +220,8 @@ async fn what_is_installed_runs_is_upgraded_and_goes_again() {
     cluster.wait("two instances", |status| status.available == 2 && status.stable.is_some()).await;
     let check = cluster.run("check");
     assert_eq!(check.code, 0, "{}", check.told());
+    cluster.until_it_answers("greeter.test.localhost").await;
+    assert_eq!(cluster.refused().await, Vec::<String>::new(), "the table of permissions lacks something");
     let instances = cluster.instances().await;
 
     cluster.leave_something_over().await;
@@ -176,6 +229,7 @@ async fn what_is_installed_runs_is_upgraded_and_goes_again() {
     assert_eq!(upgraded["removed"], json!(["Service barge-before in barge-system"]), "{upgraded}");
     assert_eq!(cluster.token().await.unwrap().data, token.data, "the gateway's token stays");
     cluster.wait("two instances", |status| status.available == 2).await;
+    cluster.until_it_answers("greeter.test.apps.example").await;
     assert_eq!(cluster.instances().await, instances, "I9");
 
     let gone = cluster.run("uninstall --json").json();
@@ -187,7 +241,7 @@ async fn what_is_installed_runs_is_upgraded_and_goes_again() {
     let end = Instant::now() + PATIENCE;
     while !deployments.list(&ours).await.unwrap().items.is_empty() {
         assert!(Instant::now() < end, "Deployments are left");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(PAUSE).await;
     }
     assert_eq!(cluster.instances().await, instances, "who runs goes on");
     cluster.there.end().await;

@@ -91,7 +91,12 @@ fn for_this_machine_it_needs_nothing() {
 #[test]
 fn nobody_else_is_let_in_without_a_token() {
     let place = Place::new();
-    insta::assert_snapshot!(place.run("gateway --any-port --data gateway --listen 0.0.0.0").told(), @r"");
+    insta::assert_snapshot!(place.run("gateway --any-port --data gateway --listen 0.0.0.0").told(), @r"
+    exit code 2
+    --- stderr
+    error: --listen needs a token that registers instances
+    hint: name a file that holds one with --token-file; `openssl rand -hex 32` makes one
+    ");
     let empty = place.write("token", "\n");
     let run =
         place.run(&format!("gateway --any-port --data gateway --listen 0.0.0.0 --token-file {}", empty.display()));
