@@ -29,7 +29,7 @@ const END: Duration = Duration::from_secs(120);
 
 /// How the demo finds the cluster, and the cluster the demo.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct Args {
+pub(super) struct Place {
     /// On the kubeconfig's Kubernetes cluster, which has to be without Barge, instead of on this machine
     #[arg(long)]
     pub(super) kubernetes: bool,
@@ -55,7 +55,7 @@ pub(super) struct Prepared {
 /// Brings Barge onto the cluster, from a registry of this process, and starts a platform for it.
 pub(super) async fn prepare(
     stage: &Stage,
-    args: &Args,
+    args: &Place,
     directory: DataDirectory,
     environment: &EnvironmentName,
 ) -> Result<Prepared, Failure> {
@@ -140,7 +140,7 @@ impl Prepared {
     }
 }
 
-fn platform(environments: Vec<EnvironmentConfig>, args: &Args) -> PlatformConfig {
+fn platform(environments: Vec<EnvironmentConfig>, args: &Place) -> PlatformConfig {
     let ports = Ports { registry: args.registry_port, ..Ports::default() };
     PlatformConfig { registry_address: Ipv4Addr::UNSPECIFIED.into(), ports, ..bare(environments) }
 }

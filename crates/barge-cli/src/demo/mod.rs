@@ -42,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=50))]
     replicas: u32,
     #[command(flatten)]
-    cluster: cluster::Args,
+    cluster: cluster::Place,
 }
 
 /// Runs the command.
