@@ -40,7 +40,7 @@ fn the_list_of_commands_comes_with_examples_and_exit_codes() {
     let place = Place::new();
     let run = place.run("--help");
     let help = run.ok();
-    for verb in VERBS.iter().chain(&["up", "down", "demo"]) {
+    for verb in VERBS.iter().chain(&["up", "down", "demo", "gateway", "cluster"]) {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} is missing: {help}");
     }
     assert!(help.contains("Examples:") && help.contains("Exit codes:") && help.contains("  3    the release failed"));
