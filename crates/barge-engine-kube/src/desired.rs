@@ -55,3 +55,64 @@ pub(crate) fn write<K: ServiceResource>(desired: &Desired, found: Option<&K>) ->
 fn annotation<K: ServiceResource>(found: &K) -> Option<&String> {
     found.meta().annotations.as_ref()?.get(REPLICAS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use barge_crds::{WebService, WebServiceSpec};
+    use barge_model::rollout::RolloutSpec;
+    use barge_world::{key, release};
+
+    fn desired(version: u64, replicas: u32) -> Desired {
+        let target = Some(release(1));
+        Desired { key: key(), version, rollout: RolloutSpec { replicas, target, ..RolloutSpec::default() } }
+    }
+
+    /// The resource as it is once a desired state was written, and an autoscaler has had its say.
+    fn found(version: u64, replicas: u32, scaled: i32) -> WebService {
+        let wanted = desired(version, replicas);
+        let mut service = ServiceSpec::new(&wanted.key, wanted.version, &wanted.rollout);
+        service.replicas = scaled;
+        let mut found = WebService::new("greeter", WebServiceSpec { service });
+        found.metadata.annotations = Some([(REPLICAS.to_owned(), replicas.to_string())].into());
+        found.metadata.resource_version = Some("42".to_owned());
+        found
+    }
+
+    #[test]
+    fn the_latest_version_stays_and_the_number_is_whose_word_was_last() {
+        // What the server wants, what it has written and what an autoscaler has made of that; then the number that is written.
+        for (wanted, there, expected) in [
+            ((2, 5), (1, 5, 5), Some(5)),
+            ((2, 5), (1, 5, 9), Some(9)),
+            ((2, 6), (1, 5, 9), Some(6)),
+            ((2, 9), (1, 5, 9), Some(9)),
+            ((1, 6), (1, 5, 5), Some(6)),
+            ((1, 5), (1, 5, 9), None),
+        ] {
+            let found = found(there.0, there.1, there.2);
+            let written = match write(&desired(wanted.0, wanted.1), Some(&found)) {
+                Write::Apply(patch) => {
+                    assert_eq!(patch["metadata"]["resourceVersion"], "42");
+                    assert_eq!(patch["metadata"]["annotations"][REPLICAS], wanted.1.to_string());
+                    patch["spec"]["replicas"].as_i64()
+                }
+                Write::Nothing => None,
+                Write::Stale(_) => panic!("{wanted:?} {there:?}"),
+            };
+            assert_eq!(written, expected, "{wanted:?} {there:?}");
+        }
+        assert_eq!(write(&desired(3, 5), Some(&found(4, 5, 5))), Write::Stale(4));
+        let Write::Apply(patch) = write::<WebService>(&desired(3, 5), None) else { panic!() };
+        assert_eq!((&patch["kind"], &patch["spec"]["version"]), (&json!("WebService"), &json!(3)));
+        assert!(patch["metadata"]["resourceVersion"].is_null());
+    }
+
+    #[test]
+    fn a_resource_that_somebody_else_has_made_gets_the_server_s_number() {
+        let mut found = found(0, 5, 9);
+        found.metadata.annotations = None;
+        let Write::Apply(patch) = write(&desired(1, 5), Some(&found)) else { panic!() };
+        assert_eq!(patch["spec"]["replicas"], 5);
+    }
+}

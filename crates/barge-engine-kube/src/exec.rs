@@ -186,7 +186,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// The next frame; nothing at the end of the connection. May be dropped and asked again.
     async fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
-            if let Some(frame) = self.frames.next()? {
+            if let Some(frame) = self.frames.next_frame()? {
                 return Ok(Some(frame));
             }
             self.buffer.reserve(MOST);
@@ -275,5 +275,71 @@ impl Dialogue {
             self.say(&Frame::Taken(u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
         }
         Some(output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(dialogue: &mut Dialogue) -> Vec<Frame> {
+        let mut frames = Frames::default();
+        frames.push(&dialogue.outgoing.split());
+        std::iter::from_fn(|| frames.next_frame().unwrap()).collect()
+    }
+
+    fn data(frames: &[Frame]) -> usize {
+        frames.iter().map(|frame| if let Frame::Data(bytes) = frame { bytes.len() } else { 0 }).sum()
+    }
+
+    #[test]
+    fn input_waits_for_a_program_that_does_not_read_and_a_signal_does_not() {
+        let mut dialogue = Dialogue::default();
+        dialogue.take(ExecInput::Data(Bytes::from(vec![b'x'; WINDOW + 10])));
+        dialogue.take(ExecInput::End);
+        dialogue.fill();
+        let frames = said(&mut dialogue);
+        assert_eq!((data(&frames), dialogue.waiting()), (WINDOW, 10));
+        assert!(!frames.contains(&Frame::End), "the end comes last");
+        dialogue.take(ExecInput::Signal(15));
+        dialogue.fill();
+        assert_eq!(said(&mut dialogue), [Frame::Signal(15)]);
+        dialogue.hear(Frame::Taken(4));
+        dialogue.fill();
+        assert_eq!(data(&said(&mut dialogue)), 4);
+        dialogue.hear(Frame::Taken(1000));
+        dialogue.fill();
+        assert_eq!(said(&mut dialogue), [Frame::Data(vec![b'x'; 6]), Frame::End]);
+        dialogue.fill();
+        assert_eq!(said(&mut dialogue), [], "the end comes once");
+    }
+
+    #[test]
+    fn a_program_may_say_more_once_what_it_said_was_read() {
+        let mut dialogue = Dialogue::default();
+        dialogue.hear(Frame::Stdout(b"out".to_vec()));
+        dialogue.hear(Frame::Stderr(b"error".to_vec()));
+        dialogue.hear(Frame::Exit(3));
+        assert!(dialogue.is_over && said(&mut dialogue).is_empty());
+        assert_eq!(dialogue.pass_on(), Some(ExecOutput::Stdout(Bytes::from("out"))));
+        assert_eq!(said(&mut dialogue), [Frame::Taken(3)]);
+        assert_eq!(dialogue.pass_on(), Some(ExecOutput::Stderr(Bytes::from("error"))));
+        assert_eq!(dialogue.pass_on(), Some(ExecOutput::Exit(3)));
+        assert_eq!(said(&mut dialogue), [Frame::Taken(5)]);
+        assert_eq!(dialogue.pass_on(), None);
+    }
+
+    #[test]
+    fn barge_init_is_told_what_to_run() {
+        let request = |command: &[&str], terminal| ExecRequest {
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            terminal,
+        };
+        let size = Some(WindowSize { rows: 33, columns: 101 });
+        assert_eq!(words(&request(&[], None)), [BARGE_INIT, "exec", "--"]);
+        assert_eq!(
+            words(&request(&["ls", "-l"], size)),
+            [BARGE_INIT, "exec", "--terminal", "33x101", "--", "ls", "-l"]
+        );
     }
 }

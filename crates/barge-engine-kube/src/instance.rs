@@ -118,8 +118,7 @@ fn phase(pod: &Pod, told: &Told) -> InstancePhase {
         };
     };
     if is_met(status, "ContainersReady") {
-        let left_by_its_node = is_met(status, names::ONLINE) && says_no(status, "Ready");
-        return if left_by_its_node { InstancePhase::Starting } else { InstancePhase::Ready };
+        return if is_left(status) { InstancePhase::Starting } else { InstancePhase::Ready };
     }
     let main = main_status(pod);
     let state = main.and_then(|main| main.state.as_ref());
@@ -133,6 +132,15 @@ fn phase(pod: &Pod, told: &Told) -> InstancePhase {
         None if told.held => InstancePhase::Held,
         None => InstancePhase::Starting,
     }
+}
+
+/// The gate is open, so that it is somebody else who says no: the node's controller. Just after the gate was opened, the kubelet has not seen it yet.
+fn is_left(status: &PodStatus) -> bool {
+    let says_no = |condition: &PodCondition| {
+        condition.status != "True" && condition.reason.as_deref() != Some("ReadinessGatesNotReady")
+    };
+    let (ready, online) = (is_met(status, "ContainersReady"), is_met(status, names::ONLINE));
+    ready && online && condition(status, "Ready").is_some_and(says_no)
 }
 
 /// What Kubernetes says of a pod that is not ready, in words: its containers first, then its node.
@@ -156,11 +164,11 @@ pub(crate) fn waits_for(pod: &Pod) -> Option<String> {
             waiting.map(|waiting| join(waiting.reason.as_deref().unwrap_or_default(), waiting.message.as_deref()));
         waiting.or_else(|| ended.map(ended_in_words)).filter(|said| !said.is_empty())
     };
-    let lost = || {
-        let left = is_met(status, "ContainersReady") && is_met(status, names::ONLINE) && says_no(status, "Ready");
-        left.then(|| message(status, "Ready").unwrap_or_else(|| "its node does not answer".to_owned()))
+    let left = || {
+        let silent = || "its node does not answer".to_owned();
+        is_left(status).then(|| message(status, "Ready").unwrap_or_else(silent))
     };
-    of_init.or_else(of_main).or_else(lost).or_else(|| message(status, "PodScheduled"))
+    of_init.or_else(of_main).or_else(left).or_else(|| message(status, "PodScheduled"))
 }
 
 fn ended_in_words(ended: &ContainerStateTerminated) -> String {
@@ -261,10 +269,6 @@ fn is_met(status: &PodStatus, name: &str) -> bool {
     met(status, name).is_some()
 }
 
-fn says_no(status: &PodStatus, name: &str) -> bool {
-    condition(status, name).is_some_and(|condition| condition.status != "True")
-}
-
 /// What stands with a condition that is not met.
 fn message(status: &PodStatus, name: &str) -> Option<String> {
     let condition = condition(status, name).filter(|condition| condition.status != "True")?;
@@ -283,3 +287,6 @@ fn join(word: &str, text: Option<&str>) -> String {
 fn at(time: &Time) -> Timestamp {
     Timestamp::from_millis(time.0.as_millisecond())
 }
+
+#[cfg(test)]
+mod tests;

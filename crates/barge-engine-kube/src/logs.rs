@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use barge_engine::{LogLine, LogOptions, LogStream};
 use barge_model::{InstanceId, ServiceKey};
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +26,8 @@ use crate::views::View;
 const LINE_BYTES: usize = 64 * 1024;
 /// So many lines wait for a reader that is slower than the log.
 const LINES_WAITING: usize = 64;
+/// Before a log whose end has come is asked for again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Longer histories are not asked for.
 const MOST_LINES: usize = 100_000;
 
@@ -89,7 +93,7 @@ impl Source {
         let mut past = match self.lines(tail.max(1), false).await {
             Ok(past) => past,
             // It ended between the last news and now, and another one is about to start.
-            Err(LogError::Ask { source, .. }) if is_too_early(&source) => Past::default(),
+            Err(LogError::Ask { source, .. }) if has_none(&source) => Past::default(),
             Err(error) => return Err(error),
         };
         let surplus = past.lines.len().saturating_sub(tail);
@@ -122,16 +126,26 @@ impl Source {
         &self,
         past: Past,
         follow: bool,
-        mut looks: watch::Receiver<u64>,
+        looks: watch::Receiver<u64>,
         sender: &mpsc::Sender<LogLine>,
     ) -> Result<(), LogError> {
-        let mut said = past.lines.last().cloned();
-        let mut until = past.until;
+        let said = past.lines.last().cloned();
         for line in past.lines {
             let _ = sender.send(Ok(line)).await;
         }
+        if follow { self.follow(past.until, said, looks, sender).await } else { Ok(()) }
+    }
+
+    /// Passes on what comes, of one container after the other, until the instance is gone.
+    async fn follow(
+        &self,
+        mut until: Option<Timestamp>,
+        mut said: Option<String>,
+        mut looks: watch::Receiver<u64>,
+        sender: &mpsc::Sender<LogLine>,
+    ) -> Result<(), LogError> {
         let mut done = None;
-        while follow {
+        loop {
             looks.borrow_and_update();
             let Some(pod) = self.view.pod(&self.key, &self.id) else { return Ok(()) };
             let container = instance::container(&pod);
@@ -141,24 +155,29 @@ impl Source {
                     let _ = sender.send(Ok(reason.clone())).await;
                     said = Some(reason);
                 }
-            } else if container != done && self.follow(&mut until, sender).await? {
+            } else if (container != done || instance::runs(&pod)) && self.follow_container(&mut until, sender).await? {
+                // Either the container has ended, of which the news are to come, or the connection has, and it is asked again.
                 done = container;
+                let _ = timeout(AGAIN, looks.changed()).await;
                 continue;
             }
             if looks.changed().await.is_err() {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Follows the log of the container that runs to its end; false where Kubernetes has none yet.
-    async fn follow(&self, until: &mut Option<Timestamp>, sender: &mpsc::Sender<LogLine>) -> Result<bool, LogError> {
+    async fn follow_container(
+        &self,
+        until: &mut Option<Timestamp>,
+        sender: &mpsc::Sender<LogLine>,
+    ) -> Result<bool, LogError> {
         // Kubernetes counts in whole seconds here, and would round up.
         let since_time = until.and_then(|until| Timestamp::from_second(until.as_second()).ok());
         let reader = match self.ask(&LogParams { follow: true, since_time, ..parameters() }).await {
             Ok(reader) => reader,
-            Err(LogError::Ask { source, .. }) if is_too_early(&source) => return Ok(false),
+            Err(LogError::Ask { source, .. }) if has_none(&source) => return Ok(false),
             Err(error) => return Err(error),
         };
         let mut reader = std::pin::pin!(reader);
@@ -201,9 +220,9 @@ fn not_started(reason: &str) -> String {
     format!("it has not started: {reason}")
 }
 
-/// The container is about to be there.
-fn is_too_early(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 400)
+/// The container is about to be there; or the pod is gone, of which the news are to come.
+fn has_none(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 404))
 }
 
 /// A line, or a piece of a very long one.

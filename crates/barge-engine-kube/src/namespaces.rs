@@ -93,3 +93,41 @@ impl fmt::Display for NamespacePattern {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_environment_has_its_namespace() {
+        let test = EnvironmentName::new("test").unwrap();
+        for (pattern, namespace) in [
+            ("barge-{environment}", "barge-test"),
+            ("{environment}", "test"),
+            ("{environment}-services", "test-services"),
+            ("a-{environment}-b", "a-test-b"),
+            ("services", "services"),
+        ] {
+            let parsed: NamespacePattern = pattern.parse().unwrap();
+            assert_eq!((parsed.of(&test).as_str(), parsed.to_string().as_str()), (namespace, pattern));
+            assert_eq!(parsed.names_the_environment(), pattern.contains('{'));
+        }
+        assert_eq!(NamespacePattern::default().of(&test), "barge-test");
+    }
+
+    #[test]
+    fn what_makes_no_names_is_refused() {
+        let longest = format!("{}{PLACE}", "b".repeat(23));
+        let name = EnvironmentName::new("e".repeat(LONGEST_ENVIRONMENT)).unwrap();
+        assert_eq!(longest.parse::<NamespacePattern>().unwrap().of(&name).len(), LONGEST);
+        let long = format!("b{longest}");
+        assert_eq!(long.parse::<NamespacePattern>(), Err(InvalidPattern::Long { pattern: long.clone(), most: 23 }));
+        for nonsense in
+            ["", "-{environment}", "{environment}-", "Barge-{environment}", "barge_{environment}", "{env}", "a.b"]
+        {
+            assert_eq!(nonsense.parse::<NamespacePattern>(), Err(InvalidPattern::Letters(nonsense.to_owned())));
+        }
+        let twice = "{environment}-{environment}";
+        assert_eq!(twice.parse::<NamespacePattern>(), Err(InvalidPattern::Repeated(twice.to_owned())));
+    }
+}

@@ -36,24 +36,19 @@ async fn until(stream: &mut LogStream, words: &str) -> String {
     }
 }
 
-/// Greeter says each request in its log.
-async fn ask(instance: &InstanceReport, path: &str) {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(instance.address.as_ref().unwrap()).await.unwrap();
-    stream
-        .write_all(format!("GET {path} HTTP/1.1\r\nhost: greeter\r\nconnection: close\r\n\r\n").as_bytes())
-        .await
-        .unwrap();
-    stream.read_to_end(&mut Vec::new()).await.unwrap();
+/// The business process says something.
+async fn say(world: &World, instance: &InstanceReport, text: &str) {
+    let script = format!("echo {text} > /proc/$pid/fd/1");
+    world.with_pid(instance, &script).await;
 }
 
 #[tokio::test]
 async fn a_log_is_told_and_followed_across_a_crash_to_the_end() {
     let Some(mut world) = World::new("logs").await else { return };
     let one = world.serving().await;
-    ask(&one, "/first").await;
+    say(&world, &one, "/first").await;
     let mut followed = open(&world, &one, 0, true).await;
-    ask(&one, "/second").await;
+    say(&world, &one, "/second").await;
     assert!(until(&mut followed, "/s").await.contains("/second"), "what was there before was not asked for");
     let lines = all(open(&world, &one, 1000, false).await).await;
     let at = |words: &str| {
@@ -67,7 +62,7 @@ async fn a_log_is_told_and_followed_across_a_crash_to_the_end() {
     world.kill(&one).await;
     let again = world.wait_one("its restart", |one| one.restarts == 1 && one.online).await;
     until(&mut followed, "listening on").await;
-    ask(&again, "/third").await;
+    say(&world, &again, "/third").await;
     until(&mut followed, "/third").await;
     // Of the container before it as well, as far as is asked for.
     let lines = all(open(&world, &again, 1000, false).await).await;

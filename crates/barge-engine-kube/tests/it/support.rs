@@ -117,9 +117,15 @@ impl World {
 
     /// The business process comes to its end.
     pub(crate) async fn kill(&self, instance: &InstanceReport) {
-        let script =
-            "for p in /proc/[0-9]*; do read name < $p/comm && [ $name = greeter ] && kill -9 ${p#/proc/}; done";
-        let mut session = self.shell(instance, script).await;
+        self.with_pid(instance, "kill -9 $pid").await;
+    }
+
+    /// Runs a script that knows the business process as `pid`.
+    pub(crate) async fn with_pid(&self, instance: &InstanceReport, script: &str) {
+        let found = "read name < $p/comm && [ $name = greeter ] && pid=${p#/proc/}";
+        let script = format!("for p in /proc/[0-9]*; do {found}; done; {script}");
+        let mut session = self.shell(instance, &script).await;
+        // One that kills the container's first process sees no end of its own.
         while next(&mut session).await.is_some_and(|output| !matches!(output, ExecOutput::Exit(_))) {}
     }
 

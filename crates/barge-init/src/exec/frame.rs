@@ -128,7 +128,7 @@ impl Frames {
     ///
     /// # Errors
     /// Something else than frames has arrived.
-    pub fn next(&mut self) -> io::Result<Option<Frame>> {
+    pub fn next_frame(&mut self) -> io::Result<Option<Frame>> {
         loop {
             let Some((head, rest)) = self.bytes.split_first_chunk::<HEAD>() else { return Ok(None) };
             let [kind, length @ ..] = *head;
@@ -148,7 +148,7 @@ impl Frames {
     pub(crate) fn read(&mut self, mut reader: impl Read) -> io::Result<Option<Frame>> {
         let mut buffer = [0; 16 * 1024];
         loop {
-            if let Some(frame) = self.next()? {
+            if let Some(frame) = self.next_frame()? {
                 return Ok(Some(frame));
             }
             match reader.read(&mut buffer) {
@@ -185,7 +185,7 @@ mod tests {
             let (mut frames, mut arrived) = (Frames::default(), Vec::new());
             for piece in bytes.chunks(size) {
                 frames.push(piece);
-                while let Some(frame) = frames.next().unwrap() {
+                while let Some(frame) = frames.next_frame().unwrap() {
                     arrived.push(frame);
                 }
             }
@@ -199,8 +199,8 @@ mod tests {
         frames.push(&with_head(200, b"later"));
         frames.push(&with_head(SIGNAL, b"too long"));
         frames.push(&Frame::End.encode());
-        assert_eq!(frames.next().unwrap(), Some(Frame::End));
+        assert_eq!(frames.next_frame().unwrap(), Some(Frame::End));
         frames.push(&[DATA, 0xff, 0xff, 0xff, 0xff]);
-        assert!(frames.next().is_err());
+        assert!(frames.next_frame().is_err());
     }
 }

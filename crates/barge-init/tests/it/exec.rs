@@ -35,7 +35,7 @@ fn start(words: &[&str]) -> Session {
         let (mut frames, mut buffer) = (Frames::default(), [0; 4096]);
         while let Ok(count @ 1..) = stdout.read(&mut buffer) {
             frames.push(&buffer[..count]);
-            while let Some(frame) = frames.next().unwrap() {
+            while let Some(frame) = frames.next_frame().unwrap() {
                 let _ = sender.send(frame);
             }
         }
