@@ -28,7 +28,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    Install(install::Args),
+    Install(Box<install::Args>),
     Check(check::Args),
     Uninstall(uninstall::Args),
     Image(image::Args),
@@ -37,7 +37,7 @@ enum Action {
 /// Runs the command.
 pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     match args.action {
-        Action::Install(args) => install::run(args, globals).await,
+        Action::Install(args) => install::run(*args, globals).await,
         Action::Check(args) => check::run(args, globals).await,
         Action::Uninstall(args) => uninstall::run(args, globals).await,
         Action::Image(args) => image::run(args, globals).await,
