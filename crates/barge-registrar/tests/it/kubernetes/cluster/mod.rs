@@ -107,7 +107,7 @@ async fn a_process_that_is_told_to_stop_in_a_pod_that_nobody_deletes_is_out_of_t
     let load = world.load("told to stop");
     let pod = world.pods().await.remove(0);
     // As a node does that is shut down, or that is short of memory: SIGTERM, and no deletion.
-    world.stop_as_planned(&pod).await;
+    let _asking = world.stop_as_planned(&pod).await;
     world.eventually("offline", async || world.held(&pod) == Some(PutState::Offline)).await;
     world.eventually("its end", async || world.watchdog.ends() == 1).await;
     // Kubernetes starts another container in its place.

@@ -16,7 +16,7 @@ use barge_registrar::{GatewayAddress, RegistrarConfig, RemoteGateway};
 use barge_world::{PATIENCE, Place, key};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use kube::ResourceExt;
-use kube::api::{Api, AttachParams, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, AttachParams, AttachedProcess, DeleteParams, ListParams, Patch, PatchParams};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -214,12 +214,12 @@ impl World {
         lives
     }
 
-    /// Has barge-init of a pod do what it does at a SIGTERM.
-    pub(crate) async fn stop_as_planned(&self, pod: &Pod) {
+    /// Has barge-init of a pod do what it does at a SIGTERM. Whoever drops the connection may do so before that was heard.
+    pub(crate) async fn stop_as_planned(&self, pod: &Pod) -> AttachedProcess {
         let pods: Api<Pod> = self.place.api();
         let command = ["/barge/barge-init", "stop", "/barge"];
         let parameters = AttachParams::default().container(names::MAIN);
-        pods.exec(&pod.name_any(), command, &parameters).await.unwrap();
+        pods.exec(&pod.name_any(), command, &parameters).await.unwrap()
     }
 
     pub(crate) async fn delete_service(&self) {
