@@ -4,6 +4,7 @@
 
 mod autoscale;
 mod fuse;
+mod refusals;
 mod world;
 
 use barge_model::rollout::Withdrawal;
@@ -11,6 +12,7 @@ use barge_world::approval;
 use futures_util::StreamExt;
 
 use self::fuse::{Fuse, Moment};
+use self::refusals::Refusals;
 use self::world::World;
 
 /// Set to a number to kill the operator at each of its writes from there on, and not at some of them: 1 for all.
@@ -86,15 +88,25 @@ async fn nonsense_is_a_condition_and_leaves_alone_what_runs() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn refused_time_and_again_it_comes_to_the_same_end() {
+    let Some(mut world) = World::new("refused").await else { return };
+    let refusals = Refusals::default();
+    world.restart_operator_behind(&refusals);
+    a_life(&mut world, |_| {}).await;
+    assert!(refusals.count() >= 10, "{} refusals", refusals.count());
+    world.end().await;
+}
+
 /// So many lives are tried at once: most of each is waiting.
 const AT_ONCE: usize = 6;
 
-/// A second release, approved, and a third one that cannot start and is taken back; the operator dies once on the way.
-async fn killed_once(world: &mut World, fuse: Fuse) {
+/// A first release; something that happens; a second one, approved; and a third one that cannot start and is taken back.
+async fn a_life(world: &mut World, happens: impl FnOnce(&mut World)) {
     let first = world.release("1", "hello").await;
     world.want(2, &first, Some(approval(&first))).await;
     world.wait("two of the first", |status| status.available == 2 && status.stable.is_some()).await;
-    world.restart_operator_with(fuse);
+    happens(world);
     let second = world.release("2", "good day").await;
     world.want(2, &second, None).await;
     world.wait("the gate", |status| status.waiting_on.on == "approval").await;
@@ -116,7 +128,7 @@ async fn killed_once(world: &mut World, fuse: Fuse) {
 async fn killed_with_any_of_its_writes_it_comes_to_the_same_end() {
     let Some(mut world) = World::new("count").await else { return };
     let counted = Fuse::new(usize::MAX, Moment::Before);
-    killed_once(&mut world, counted.clone()).await;
+    a_life(&mut world, |world| world.restart_operator_with(counted.clone())).await;
     world.end().await;
     let writes = counted.writes();
     assert!(writes >= 15, "{writes} writes");
@@ -128,7 +140,7 @@ async fn killed_with_any_of_its_writes_it_comes_to_the_same_end() {
         println!("killed with write {at} of {writes}, {moment:?}");
         let name = if moment == Moment::Before { "before" } else { "after" };
         let mut world = World::new(&format!("{name}-{at}")).await.unwrap();
-        killed_once(&mut world, Fuse::new(at, moment)).await;
+        a_life(&mut world, |world| world.restart_operator_with(Fuse::new(at, moment))).await;
         world.end().await;
     });
     futures_util::stream::iter(lives).buffer_unordered(AT_ONCE).collect::<()>().await;

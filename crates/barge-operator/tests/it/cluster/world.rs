@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::fuse::Fuse;
+use super::refusals::Refusals;
 
 const OWNER: &str = "barge-test";
 
@@ -194,6 +195,15 @@ impl World {
             }
             barge_operator::run(client, settings, Some(namespace)).await;
         });
+    }
+
+    /// From now on an operator whose writes are refused now and then.
+    pub(crate) fn restart_operator_behind(&mut self, refusals: &Refusals) {
+        self.operator.abort();
+        let builder = ClientBuilder::try_from(self.place.config.clone()).unwrap();
+        let client = builder.with_layer(refusals).build();
+        let (settings, namespace) = (self.settings.clone(), self.place.namespace.clone());
+        self.operator = tokio::spawn(barge_operator::run(client, settings, Some(namespace)));
     }
 
     pub(crate) async fn end(&self) {
