@@ -333,7 +333,8 @@ pub struct EnvironmentView {
     pub registry: String,
     /// Host and port of its gateway.
     pub gateway: Option<String>,
-    /// Who has to approve a release there.
+    /// Who has to approve a release there. Earlier servers do not say.
+    #[serde(default)]
     pub gate: GatePolicy,
 }
 

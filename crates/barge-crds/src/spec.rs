@@ -45,7 +45,7 @@ pub struct ServiceSpec {
 /// One release: an image and its configuration, which never change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
+#[schemars(extend("x-kubernetes-map-type" = "atomic", "x-kubernetes-validations" = [
     rule("self.terminationGracePeriodSeconds >= duration(self.drain.limit).getSeconds() + duration(self.drain.grace).getSeconds()", "terminationGracePeriodSeconds must cover drain.limit and drain.grace: Kubernetes kills an instance that takes longer")
 ]))]
 pub struct ReleaseSpec {
@@ -255,6 +255,7 @@ pub enum OriginKind {
 /// A stored record that one release may go beyond its first batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ApprovalSpec {
     /// The release that is approved.
     #[schemars(length(max = 26))]
@@ -272,6 +273,7 @@ pub struct ApprovalSpec {
 /// A release that is taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct WithdrawalSpec {
     /// Which one.
     #[schemars(length(max = 26))]

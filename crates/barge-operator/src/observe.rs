@@ -66,7 +66,7 @@ fn is_over(status: Option<&PodStatus>) -> bool {
 fn phase(status: &PodStatus, main: Option<&ContainerStatus>, said: Option<&Said>) -> (InstancePhase, Option<String>) {
     let ready = condition(status, "ContainersReady") == Some(true);
     let online = condition(status, names::ONLINE) == Some(true);
-    if ready && online && condition(status, "Ready") == Some(false) {
+    if ready && online && is_refused(status) {
         // The gate is open, so that it is somebody else who says no: the node's controller.
         return (
             InstancePhase::Starting,
@@ -101,6 +101,12 @@ fn main(status: &PodStatus) -> Option<&ContainerStatus> {
 fn condition(status: &PodStatus, name: &str) -> Option<bool> {
     let found = status.conditions.as_deref()?.iter().find(|condition| condition.type_ == name)?;
     Some(found.status == "True")
+}
+
+/// Whether the pod as a whole is not ready for another reason than its gates: the kubelet tells of those a moment after they have opened.
+fn is_refused(status: &PodStatus) -> bool {
+    let ready = status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready");
+    ready.is_some_and(|ready| ready.status == "False" && ready.reason.as_deref() != Some("ReadinessGatesNotReady"))
 }
 
 /// What stands with a condition that is not met.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use barge_lease::Tenure;
 use barge_model::rollout::RegistrarHealth;
 use barge_registrar::kubernetes::PodRegistrar;
 use barge_registrar::{GatewayAddress, RegistrarConfig, RemoteGateway};
@@ -70,8 +71,10 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         )
     })?;
     let (health, says) = watch::channel(String::new());
-    let work = |_, client, ready| {
-        let (gateway, namespace, journal) = (gateway.clone(), args.namespace.clone(), args.journal.clone());
+    let work = |tenure: Tenure, client, ready| {
+        // What this replica knew when it led before is out of date: another one may have led since.
+        let journal = args.journal.join(tenure.epoch().to_string());
+        let (gateway, namespace) = (gateway.clone(), args.namespace.clone());
         let (health, pods) = (health.clone(), args.pods);
         async move {
             if let Err(error) = work(client, namespace, gateway, journal, pods, (&health, ready)).await {

@@ -16,6 +16,8 @@ use crate::failure::{Failure, Kind};
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
+const NONE: &str = "environments: there is none; hint: environments: [{name: local}]";
+
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigurationError {
@@ -103,6 +105,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<EnvironmentConfig>, ConfigurationE
 }
 
 fn parse(text: &str) -> Result<Vec<EnvironmentConfig>, String> {
+    let says = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    if !text.lines().any(says) {
+        return Err(NONE.to_owned());
+    }
     let configuration: Configuration = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let environments = configuration.environments;
     let mut names = BTreeSet::new();
@@ -121,7 +127,7 @@ fn parse(text: &str) -> Result<Vec<EnvironmentConfig>, String> {
         }
     }
     match environments.is_empty() {
-        true => Err("environments: there is none; hint: environments: [{name: local}]".to_owned()),
+        true => Err(NONE.to_owned()),
         false => Ok(environments),
     }
 }
@@ -166,7 +172,8 @@ mod tests {
     fn mistakes_are_told_with_their_place() {
         for (text, expected) in [
             ("environments: []", "there is none"),
-            ("", "environments"),
+            ("", "there is none"),
+            ("# nothing\n", "there is none"),
             ("environments: [{name: a}, {name: a}]", "a is there twice"),
             ("environments: [{name: Test}]", "lower-case"),
             ("environments: [{name: a, gates: plan}]", "gates"),

@@ -106,6 +106,21 @@ fn each_moment_has_its_phase() {
             Some("its node does not answer"),
         ),
         (
+            "its gate is open, and the kubelet has not said so yet",
+            json!({ "status": {
+                "conditions": [
+                    { "type": "ContainersReady", "status": "True" },
+                    { "type": names::ONLINE, "status": "True" },
+                    { "type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady" },
+                ],
+                "containerStatuses": status(running(), 0, &[])["status"]["containerStatuses"],
+            } }),
+            None,
+            InstancePhase::Ready,
+            true,
+            None,
+        ),
+        (
             "it has crashed",
             status(
                 json!({ "terminated": { "exitCode": 3, "message": "main ended" } }),
