@@ -5,10 +5,12 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod greeter;
 mod images;
 mod place;
 mod releases;
 
+pub use greeter::Greeter;
 pub use images::{Images, greeter};
 pub use place::{PATIENCE, Place, install, register};
 pub use releases::{approval, key, release};

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::images::Images;
 use crate::releases::release;
 
-const OWNER: &str = "barge-test";
+pub(crate) const OWNER: &str = "barge-test";
 /// How long one state may take to come about.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
