@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use barge_crds::spec::PodsSpec;
 use barge_init::plan::{Output, Readiness, Stop};
 use barge_init::{Plan, Probe, Process};
 use barge_model::manifest::{EnvValue, Kind, Resources};
@@ -11,7 +12,7 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
     HTTPGetAction, LocalObjectReference, ObjectFieldSelector, PodReadinessGate, PodSpec, PodTemplateSpec,
-    Probe as KubernetesProbe, ResourceRequirements, SecretKeySelector, Volume, VolumeMount,
+    Probe as KubernetesProbe, ResourceRequirements, SecretKeySelector, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
@@ -19,14 +20,14 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::names;
 
-/// Where the business process listens; it is told by `HOST` and `PORT`.
+/// Where the business process listens, unless its service says another port; it is told by `HOST` and `PORT`.
 pub const PORT: u16 = 8080;
 /// Where barge-init answers whether the instance is ready, the same for every project.
 pub const READY_PORT: u16 = 7070;
 /// The path of that.
 pub const READY_PATH: &str = "/ready";
-/// The working directory of every image.
-const APP: &str = "/app";
+/// The image's own working directory, in which barge-init is started as well: /app in those of `barge build`.
+const HERE: &str = ".";
 /// Where barge-init is put, and keeps its status and its socket.
 const HOME: &str = "/barge";
 /// Where its plan is.
@@ -45,6 +46,17 @@ pub struct Settings {
     /// Where pods ask the registrar whether they are out of traffic, such as `http://barge-registrar.barge-system:7375`. Without it they wait for
     /// a fixed time before they stop.
     pub registrar: Option<String>,
+    /// Which nodes instances may go to.
+    pub nodes: Nodes,
+}
+
+/// Which nodes instances may go to, where services have nodes of their own. Concerns releases that are begun from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Nodes {
+    /// The labels that a node has to have.
+    pub selector: BTreeMap<String, String>,
+    /// The keys of taints that keep others away, and do not keep away instances.
+    pub tolerated: Vec<String>,
 }
 
 /// Whose the objects are.
@@ -54,6 +66,8 @@ pub struct Owner {
     pub namespace: String,
     /// The custom resource.
     pub reference: OwnerReference,
+    /// What it says of pods, for callers that know them already.
+    pub pods: PodsSpec,
 }
 
 /// A part of a release that no pod can be made of.
@@ -80,7 +94,7 @@ pub fn config_map(
     settings: &Settings,
 ) -> Result<ConfigMap, BuildError> {
     let data = BTreeMap::from([
-        ("plan.json".to_owned(), json(release, &plan(key, release, settings))?),
+        ("plan.json".to_owned(), json(release, &plan(owner, key, release, settings))?),
         ("release.json".to_owned(), json(release, release)?),
     ]);
     let metadata = metadata(owner, key, release);
@@ -103,9 +117,12 @@ pub fn replica_set(
     let of_pods = labels.clone();
     labels.insert(names::ROLE.to_owned(), names::role(role).to_owned());
     metadata.annotations = Some(BTreeMap::from([(names::DEFINITION.to_owned(), json(release, release)?)]));
+    // Ours win, and are all that we find pods by: others may mean what they like.
+    let mut all = owner.pods.labels.clone();
+    all.extend(of_pods.clone());
     let template = PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: Some(of_pods.clone()), ..ObjectMeta::default() }),
-        spec: Some(pod(key, release, settings)),
+        metadata: Some(ObjectMeta { labels: Some(all), ..ObjectMeta::default() }),
+        spec: Some(pod(&owner.pods, key, release, settings)),
     };
     let spec = ReplicaSetSpec {
         replicas: Some(i32::try_from(pods).unwrap_or(i32::MAX)),
@@ -151,7 +168,7 @@ fn plan(key: &ServiceKey, release: &Release, settings: &Settings) -> Plan {
         helpers: BTreeMap::new(),
         templates: config.templates.clone(),
         host: "127.0.0.1".to_owned(),
-        port: PORT,
+        port: port(&owner.pods),
         probe: match config.kind {
             Kind::Web => Probe::Http { path: config.healthcheck.clone() },
             Kind::Rpc => Probe::Accept,
@@ -176,12 +193,12 @@ fn plan(key: &ServiceKey, release: &Release, settings: &Settings) -> Plan {
     }
 }
 
-fn pod(key: &ServiceKey, release: &Release, settings: &Settings) -> PodSpec {
+fn pod(pods: &PodsSpec, key: &ServiceKey, release: &Release, settings: &Settings) -> PodSpec {
     let volume = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
     let plan = ConfigMapVolumeSource { name: names::of_release(&key.service, &release.id), ..Default::default() };
     PodSpec {
         init_containers: Some(vec![bring_barge_init(settings)]),
-        containers: vec![main(key, release)],
+        containers: vec![main(pods, key, release)],
         volumes: Some(vec![
             Volume { empty_dir: Some(EmptyDirVolumeSource::default()), ..volume("barge") },
             Volume { config_map: Some(plan), ..volume("barge-plan") },
@@ -192,11 +209,19 @@ fn pod(key: &ServiceKey, release: &Release, settings: &Settings) -> PodSpec {
             settings.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect(),
         )
         .filter(|secrets: &Vec<_>| !secrets.is_empty()),
+        node_selector: Some(settings.nodes.selector.clone()).filter(|labels| !labels.is_empty()),
+        tolerations: Some(settings.nodes.tolerated.iter().map(|key| tolerated(key)).collect())
+            .filter(|taints: &Vec<_>| !taints.is_empty()),
         // A business process has nothing to say to the cluster, and no use for the addresses of all others.
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         ..PodSpec::default()
     }
+}
+
+/// Whatever the taint's value, and whatever it does to others.
+fn tolerated(key: &str) -> Toleration {
+    Toleration { key: Some(key.to_owned()), operator: Some("Exists".to_owned()), ..Toleration::default() }
 }
 
 /// Puts barge-init beside the project's own files: an image need not have it, and none has to be built anew for a newer one.
@@ -214,12 +239,13 @@ fn mount(name: &str, path: &str) -> VolumeMount {
     VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
 }
 
-fn main(key: &ServiceKey, release: &Release) -> Container {
-    let port = |name: &str, port: u16| ContainerPort {
+fn main(pods: &PodsSpec, key: &ServiceKey, release: &Release) -> Container {
+    let named = |name: &str, port: i32| ContainerPort {
         name: Some(name.to_owned()),
-        container_port: i32::from(port),
+        container_port: port,
         ..ContainerPort::default()
     };
+    let own = [named("service", port(pods).into()), named("ready", READY_PORT.into())];
     let ready = HTTPGetAction {
         path: Some(READY_PATH.to_owned()),
         port: IntOrString::Int(i32::from(READY_PORT)),
@@ -229,9 +255,8 @@ fn main(key: &ServiceKey, release: &Release) -> Container {
         name: names::MAIN.to_owned(),
         image: Some(format!("{}@{}", release.image, release.digest)),
         command: Some([format!("{HOME}/barge-init"), "run".to_owned(), PLAN.to_owned(), HOME.to_owned()].into()),
-        working_dir: Some(APP.to_owned()),
-        env: Some(environment(key, release)),
-        ports: Some(vec![port("service", PORT), port("ready", READY_PORT)]),
+        env: Some(environment(pods, key, release)),
+        ports: Some(own.into_iter().chain(pods.ports.iter().map(|(name, port)| named(name, *port))).collect()),
         readiness_probe: Some(KubernetesProbe {
             http_get: Some(ready),
             period_seconds: Some(1),
@@ -247,7 +272,7 @@ fn main(key: &ServiceKey, release: &Release) -> Container {
 }
 
 /// What the project says, and what the platform adds; the same name is the platform's.
-fn environment(key: &ServiceKey, release: &Release) -> Vec<EnvVar> {
+fn environment(pods: &PodsSpec, key: &ServiceKey, release: &Release) -> Vec<EnvVar> {
     let plain = |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
     let field = |name: &str, path: &str| {
         let field_ref = Some(ObjectFieldSelector { field_path: path.to_owned(), api_version: None });
@@ -256,8 +281,8 @@ fn environment(key: &ServiceKey, release: &Release) -> Vec<EnvVar> {
     };
     let own = [
         plain("HOST", "0.0.0.0".to_owned()),
-        plain("PORT", PORT.to_string()),
-        plain("SERVER_PORT", PORT.to_string()),
+        plain("PORT", port(pods).to_string()),
+        plain("SERVER_PORT", port(pods).to_string()),
         plain("BARGE_SERVICE", key.service.to_string()),
         plain("BARGE_ENVIRONMENT", key.environment.to_string()),
         plain("BARGE_RELEASE", release.id.to_string()),
@@ -269,12 +294,17 @@ fn environment(key: &ServiceKey, release: &Release) -> Vec<EnvVar> {
         // Kubernetes would replace $(NAME), which the project has not asked for.
         EnvValue::Text(text) => plain(name, text.replace("$(", "$$(")),
         EnvValue::Secret { secret } => {
-            let key = SecretKeySelector { name: secret.clone(), key: "value".to_owned(), optional: None };
+            let (secret, key) = secret.split_once('/').unwrap_or((secret, "value"));
+            let key = SecretKeySelector { name: secret.to_owned(), key: key.to_owned(), optional: None };
             let source = EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() };
             EnvVar { name: name.clone(), value: None, value_from: Some(source) }
         }
     });
     of_project.chain(own.iter().cloned()).collect()
+}
+
+fn port(pods: &PodsSpec) -> u16 {
+    pods.port.and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT)
 }
 
 /// Limits are requests as well: an instance has what it was promised, and no more.

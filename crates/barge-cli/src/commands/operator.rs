@@ -2,7 +2,7 @@
 
 use barge_lease::Health;
 use barge_operator::Operator;
-use barge_operator::build::Settings;
+use barge_operator::build::{Nodes, Settings};
 use tokio::sync::watch;
 
 use crate::arguments::Globals;
@@ -39,13 +39,28 @@ pub(crate) struct Args {
     /// Look after this namespace alone
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
+    /// A label of the nodes that instances go to, where services have nodes of their own; may be repeated
+    #[arg(long = "node-selector", value_name = "KEY=VALUE", value_parser = label)]
+    node_selector: Vec<(String, String)>,
+    /// The key of a taint of those nodes, with which they keep others away; may be repeated
+    #[arg(long = "toleration", value_name = "KEY")]
+    tolerations: Vec<String>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    let (key, value) =
+        parts.ok_or("a label is KEY=VALUE, such as pool=services; see kubectl get nodes --show-labels")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let terminal = Terminal::new(globals);
     let replica = Replica::new(args.replica).await?.unmarked();
-    let settings = Settings { barge_init: args.barge_init, pull_secrets: args.pull_secrets, registrar: args.registrar };
+    let nodes = Nodes { selector: args.node_selector.into_iter().collect(), tolerated: args.tolerations };
+    let settings =
+        Settings { barge_init: args.barge_init, pull_secrets: args.pull_secrets, registrar: args.registrar, nodes };
     terminal.note(&format!("the operator is up: replica {}, Lease {}/{LEASE}", replica.identity, replica.home));
     let (identity, home, client) = (replica.identity.clone(), replica.home.clone(), replica.client.clone());
     // An operator has nothing to say of itself that its silence does not say.

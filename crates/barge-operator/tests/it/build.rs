@@ -2,7 +2,7 @@
 
 use barge_model::Release;
 use barge_model::rollout::Role;
-use barge_operator::build::{Owner, Settings, config_map, replica_set};
+use barge_operator::build::{Nodes, Owner, Settings, config_map, replica_set};
 use barge_operator::names;
 use k8s_openapi::api::core::v1::EnvVar;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -27,7 +27,24 @@ fn settings() -> Settings {
         barge_init,
         pull_secrets: vec!["pull".to_owned()],
         registrar: Some("http://registrar.example:7375".to_owned()),
+        nodes: Nodes::default(),
     }
+}
+
+#[test]
+fn instances_go_to_the_nodes_that_are_theirs() {
+    let pod = |settings: &Settings| {
+        let set = replica_set(&owner(), &key(), &release(7), (Role::Candidate, 1), settings).unwrap();
+        set.spec.unwrap().template.unwrap().spec.unwrap()
+    };
+    let anywhere = pod(&settings());
+    assert_eq!((anywhere.node_selector, anywhere.tolerations), (None, None));
+    let selector = [("pool".to_owned(), "services".to_owned())].into();
+    let nodes = Nodes { selector, tolerated: vec!["dedicated".to_owned()] };
+    let there = pod(&Settings { nodes, ..settings() });
+    assert_eq!(there.node_selector.unwrap()["pool"], "services");
+    let taint = &there.tolerations.unwrap()[0];
+    assert_eq!((taint.key.as_deref(), taint.operator.as_deref()), (Some("dedicated"), Some("Exists")));
 }
 
 #[test]

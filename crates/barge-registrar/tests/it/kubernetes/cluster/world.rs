@@ -81,6 +81,7 @@ impl World {
             barge_init: place.barge_init.clone(),
             pull_secrets: Vec::new(),
             registrar: Some(format!("http://{HERE}:{}", desk.port())),
+            nodes: Default::default(),
         };
         let tasks = vec![
             tokio::spawn(async move { serving.await.unwrap() }),
