@@ -108,6 +108,9 @@ impl ServiceSpec {
                 release: withdrawn.release.to_string(),
                 rolled_back: withdrawn.rolled_back,
             }),
+            // Said by whoever has made the resource; the server keeps it as it is.
+            pods: None,
+            adopts: None,
         }
     }
 }

@@ -17,6 +17,10 @@ pub const DEFINITION: &str = "barge.dev/definition";
 pub const ONLINE: &str = "barge.dev/online";
 /// On the pod of a component's replica that leads, where only that one can answer.
 pub const LEADS: &str = "barge.dev/leads";
+/// On a Deployment: the service that has taken its place.
+pub const ADOPTED_BY: &str = "barge.dev/adopted-by";
+/// On such a Deployment: how many instances it had before.
+pub const REPLICAS_BEFORE: &str = "barge.dev/replicas-before";
 /// The container with the business process.
 pub const MAIN: &str = "main";
 

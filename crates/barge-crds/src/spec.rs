@@ -18,7 +18,9 @@ use crate::values::{Span, count_schema, rule};
     rule("self.version >= oldSelf.version", "version must not become smaller"),
     rule("!has(oldSelf.release) || has(self.release)", "a release can be replaced, but not taken away"),
     rule("!has(oldSelf.release) || !has(self.release) || self.release.id != oldSelf.release.id || self.release == oldSelf.release", "a release never changes; another one needs an id of its own"),
-    rule("self.environment == oldSelf.environment", "a service stays in its environment")
+    rule("self.environment == oldSelf.environment", "a service stays in its environment"),
+    rule("!has(oldSelf.pods) || !has(oldSelf.pods.port) || (has(self.pods) && has(self.pods.port) && self.pods.port == oldSelf.pods.port)", "instances go on to listen where callers know them: pods.port cannot change"),
+    rule("!has(oldSelf.adopts) || !has(self.adopts) || self.adopts.deployment == oldSelf.adopts.deployment", "a service takes the place of one Deployment alone")
 ]))]
 pub struct ServiceSpec {
     /// The environment that the service is in, such as `test`.
@@ -40,6 +42,46 @@ pub struct ServiceSpec {
     /// Takes a release back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<WithdrawalSpec>,
+    /// What callers within the cluster know instances by. Concerns releases that are begun from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodsSpec>,
+    /// The Deployment that this service takes the place of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopts: Option<AdoptionSpec>,
+}
+
+/// What callers within the cluster know instances by, such as a Service of Kubernetes that was there before.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodsSpec {
+    /// The port that instances are told to listen on, by `PORT`; 8080 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
+    /// Labels that pods have beside Barge's own, for selectors of others.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100, "x-kubernetes-validations" = [
+        rule("self.all(name, !name.startsWith('barge.dev/') && name != 'pod-template-hash')", "labels of controllers are none to be given")
+    ]))]
+    pub labels: BTreeMap<String, String>,
+    /// Names that ports have for others, for Services that send to a port by its name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100, "x-kubernetes-validations" = [
+        rule("self.all(name, name != 'service' && name != 'ready' && self[name] >= 1 && self[name] <= 65535)", "a port has a number from 1 to 65535 and another name than Barge's own, service and ready")
+    ]))]
+    pub ports: BTreeMap<String, i32>,
+}
+
+/// A Deployment that gives its place to a service, one instance after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdoptionSpec {
+    /// Its name, in the service's own namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub deployment: String,
+    /// Gives the place back: the Deployment comes to its full number first, and then the service's instances go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undo: bool,
 }
 
 /// One release: an image and its configuration, which never change.
@@ -114,7 +156,7 @@ pub struct EnvSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 131_072))]
     pub value: Option<String>,
-    /// The name of a Secret whose key `value` has it.
+    /// The name of a Secret whose key `value` has it; or `NAME/KEY` for another key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub secret: Option<String>,

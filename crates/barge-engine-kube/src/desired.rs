@@ -32,6 +32,8 @@ pub(crate) fn write<K: ServiceResource>(desired: &Desired, found: Option<&K>) ->
     }
     let asked = spec.replicas.to_string();
     if let Some(found) = found {
+        // No word of the server's: a service that was adopted, say, keeps what its callers know it by.
+        (spec.pods, spec.adopts) = (found.spec().pods.clone(), found.spec().adopts.clone());
         if annotation(found) == Some(&asked) {
             spec.replicas = found.spec().replicas;
         }

@@ -164,7 +164,8 @@ impl Writer<'_> {
     }
 }
 
-fn parameters() -> PatchParams {
+/// Who writes.
+pub(crate) fn parameters() -> PatchParams {
     PatchParams { field_manager: Some(format!("operator.{GROUP}")), ..PatchParams::default() }
 }
 

@@ -153,11 +153,11 @@ fn metadata(owner: &Owner, key: &ServiceKey, release: &Release) -> ObjectMeta {
 }
 
 /// What barge-init does in each pod of the release.
-fn plan(key: &ServiceKey, release: &Release, settings: &Settings) -> Plan {
+fn plan(owner: &Owner, key: &ServiceKey, release: &Release, settings: &Settings) -> Plan {
     let config = &release.config;
     let main = Process {
         command: config.command.clone(),
-        working_directory: APP.into(),
+        working_directory: HERE.into(),
         // Secrets are in the container's environment alone.
         inherit_env: true,
         ..Process::default()
@@ -294,7 +294,7 @@ fn environment(pods: &PodsSpec, key: &ServiceKey, release: &Release) -> Vec<EnvV
         // Kubernetes would replace $(NAME), which the project has not asked for.
         EnvValue::Text(text) => plain(name, text.replace("$(", "$$(")),
         EnvValue::Secret { secret } => {
-            let (secret, key) = secret.split_once('/').unwrap_or((secret, "value"));
+            let (secret, key) = secret.split_once('/').unwrap_or((secret.as_str(), "value"));
             let key = SecretKeySelector { name: secret.to_owned(), key: key.to_owned(), optional: None };
             let source = EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() };
             EnvVar { name: name.clone(), value: None, value_from: Some(source) }

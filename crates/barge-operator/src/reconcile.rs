@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use barge_crds::convert::{self, Nonsense, SetWithoutRelease};
+use barge_crds::spec::AdoptionSpec;
 use barge_crds::{ServiceResource, ServiceStatus};
 use barge_lease::{Health, Tenure};
 use barge_model::rollout::{
@@ -22,6 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use crate::adopt::{self, Adoption};
 use crate::apply::{ApplyError, Writer};
 use crate::build::{Owner, Settings};
 use crate::change::changes;
@@ -37,6 +39,9 @@ const NEWS_PAUSE: Duration = Duration::from_millis(20);
 const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
 /// A service that rests is looked at all the same, should a watch have lost something.
 const REST: Duration = Duration::from_secs(300);
+/// Between two looks at a Deployment that gives its place to a service.
+const ADOPTION_PAUSE: Duration = Duration::from_millis(500);
+
 /// What all reconciles share.
 pub struct Context {
     /// The API server.
@@ -75,6 +80,16 @@ pub enum ReconcileError {
     /// The status could not be stored; nothing was done.
     #[error("store the status")]
     Store(#[source] Box<kube::Error>),
+    /// The Deployment whose place the service takes could not be looked at or told.
+    #[error("{doing} the Deployment {name}")]
+    Adopt {
+        /// What was being done.
+        doing: &'static str,
+        /// What it is called.
+        name: String,
+        /// What the API server said.
+        source: Box<kube::Error>,
+    },
     /// A change could not be carried out.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -125,10 +140,17 @@ where
     let seen = seen(&context.views, &pods, &stored);
     let instances: Vec<ObservedInstance> = seen.iter().map(|seen| seen.instance.clone()).collect();
     let observed = Observed { instances: instances.clone(), registrar: context.registrar() };
-    let decision = step(&service.wanted, &stored, &observed, now);
+    let title = title(resource.as_ref());
+    let adoption = adoption(resource.as_ref(), &title, &context, namespace).await?;
+    let wanted = adoption.iter().fold(service.wanted.clone(), |wanted, adoption| adoption.wanted(wanted));
+    let decision = step(&wanted, &stored, &observed, now);
     let sets = roles(&context.views.sets_of(namespace, key));
-    let changes = changes(&decision.status, &decision.actions, &instances, &sets);
+    let mut changes = changes(&decision.status, &decision.actions, &instances, &sets);
     let mut after = status::decided(resource.as_ref(), (key, &service.wanted), &decision, &seen, now);
+    if let Some(adoption) = &adoption {
+        changes = adoption.hold(changes, &decision.status, |id| sets.get(id).map(|(_, pods)| *pods));
+        status::adopted(&mut after, resource.as_ref(), adoption.condition(&decision.status, &instances), now);
+    }
     // Whoever led before must find that his version is no more, before anything is done.
     if !changes.is_empty() || after != before {
         after.epoch = context.epoch();
@@ -152,14 +174,55 @@ where
     for change in &changes {
         writer.apply(change, of_status).await?;
     }
-    let wake = decision.wake_at.map_or(REST, |at| at.since(now).as_duration());
+    let mut wake = decision.wake_at.map_or(REST, |at| at.since(now).as_duration());
+    if let Some(adoption) = &adoption {
+        let told = adoption.told(service.wanted.replicas, &decision.status, &instances);
+        tell(adoption, told, &context, namespace).await?;
+        wake = if adoption.is_under_way(&decision.status, &instances) { wake.min(ADOPTION_PAUSE) } else { wake };
+    }
     Ok(Action::requeue(wake.max(NEWS_PAUSE).min(REST)))
 }
 
 fn owner<K: ServiceResource>(resource: &K) -> Result<Owner, ReconcileError> {
     let namespace = resource.namespace().ok_or(ReconcileError::Incomplete("namespace"))?;
     let reference = resource.controller_owner_ref(&()).ok_or(ReconcileError::Incomplete("UID"))?;
-    Ok(Owner { namespace, reference })
+    Ok(Owner { namespace, reference, pods: resource.spec().pods.clone().unwrap_or_default() })
+}
+
+/// What a service is called on a Deployment that has given it its place.
+fn title<K: ServiceResource>(resource: &K) -> String {
+    format!("{}/{}", K::kind(&()), resource.name_any())
+}
+
+/// The adoption that is to be seen to. One that is over is not looked at again.
+async fn adoption<'a>(
+    resource: &'a impl ServiceResource,
+    title: &'a str,
+    context: &Context,
+    namespace: &str,
+) -> Result<Option<Adoption<'a>>, ReconcileError> {
+    let Some(spec) = &resource.spec().adopts else { return Ok(None) };
+    if !spec.undo && resource.status().is_some_and(status::is_adopted) {
+        return Ok(None);
+    }
+    let deployment = adopt::look(&context.client, namespace, &spec.deployment).await;
+    let deployment = deployment.map_err(|error| not_adopted("look at", spec, error))?;
+    Ok(Some(Adoption { spec, service: title, deployment }))
+}
+
+async fn tell(
+    adoption: &Adoption<'_>,
+    told: Option<adopt::Told>,
+    context: &Context,
+    namespace: &str,
+) -> Result<(), ReconcileError> {
+    let Some(told) = told else { return Ok(()) };
+    let written = adopt::write(&context.client, namespace, adoption, &told).await;
+    written.map_err(|error| not_adopted("scale", adoption.spec, error))
+}
+
+fn not_adopted(doing: &'static str, spec: &AdoptionSpec, source: kube::Error) -> ReconcileError {
+    ReconcileError::Adopt { doing, name: spec.deployment.clone(), source: Box::new(source) }
 }
 
 fn dereference(resource: &impl ServiceResource, owner: Owner) -> Result<Service, Nonsense> {

@@ -8,6 +8,7 @@ use barge_model::rollout::{Decision, InstancePhase, ObservedInstance, Role, Roll
 use barge_model::{ReleaseId, ServiceKey, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::adopt::ADOPTED;
 use crate::observe::Seen;
 
 /// As many instances as a page of `kubectl describe` takes.
@@ -48,6 +49,21 @@ pub(crate) fn decided(
         condition(&mut status, generation, told, now);
     }
     status
+}
+
+/// Whether a service has the whole place of the Deployment that it has adopted.
+pub(crate) fn is_adopted(status: &ServiceStatus) -> bool {
+    status.conditions.iter().any(|condition| condition.type_ == ADOPTED && condition.status == "True")
+}
+
+/// How the adoption of a Deployment stands.
+pub(crate) fn adopted(
+    status: &mut ServiceStatus,
+    resource: &impl ServiceResource,
+    (over, reason, message): (bool, &'static str, String),
+    now: Timestamp,
+) {
+    condition(status, resource.meta().generation, (ADOPTED, over, reason, message), now);
 }
 
 /// What is stored of a specification that makes no sense: what runs stays as it is.

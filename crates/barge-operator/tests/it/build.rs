@@ -1,6 +1,8 @@
 //! The objects of a release.
 
+use barge_crds::spec::PodsSpec;
 use barge_model::Release;
+use barge_model::manifest::EnvValue;
 use barge_model::rollout::Role;
 use barge_operator::build::{Nodes, Owner, Settings, config_map, replica_set};
 use barge_operator::names;
@@ -18,7 +20,7 @@ fn owner() -> Owner {
         controller: Some(true),
         block_owner_deletion: Some(true),
     };
-    Owner { namespace: "test-greeter".to_owned(), reference }
+    Owner { namespace: "test-greeter".to_owned(), reference, pods: PodsSpec::default() }
 }
 
 fn settings() -> Settings {
@@ -108,4 +110,33 @@ fn the_same_release_makes_the_same_objects() {
         (map, set)
     };
     assert_eq!(make(), make());
+}
+
+#[test]
+fn callers_that_know_instances_already_find_them() {
+    let mut owner = owner();
+    owner.pods.port = Some(3000);
+    owner.pods.labels = [("app".to_owned(), "shop".to_owned()), (names::SERVICE.to_owned(), "other".to_owned())].into();
+    owner.pods.ports = [("http".to_owned(), 3000)].into();
+    let mut release = release(7);
+    release.config.env.insert("KEY".to_owned(), EnvValue::Secret { secret: "store/api.key".to_owned() });
+    let set = replica_set(&owner, &key(), &release, (Role::Candidate, 1), &settings()).unwrap();
+    let spec = set.spec.unwrap();
+    let template = spec.template.unwrap();
+    let labels = template.metadata.unwrap().labels.unwrap();
+    assert_eq!((labels["app"].as_str(), labels[names::SERVICE].as_str()), ("shop", "greeter"));
+    assert!(!spec.selector.match_labels.unwrap().contains_key("app"), "what others mean by their labels is not what we find pods by");
+    assert!(!set.metadata.labels.unwrap().contains_key("app"), "no controller of others takes our set for its own");
+    let main = &template.spec.unwrap().containers[0];
+    let ports: Vec<(&str, i32)> =
+        main.ports.as_ref().unwrap().iter().map(|port| (port.name.as_deref().unwrap(), port.container_port)).collect();
+    assert_eq!(ports, [("service", 3000), ("ready", 7070), ("http", 3000)]);
+    let env = main.env.as_ref().unwrap();
+    let find = |name: &str| env.iter().find(|variable| variable.name == name).unwrap();
+    assert_eq!(find("PORT").value.as_deref(), Some("3000"));
+    let secret = find("KEY").value_from.as_ref().unwrap().secret_key_ref.as_ref().unwrap();
+    assert_eq!((secret.name.as_str(), secret.key.as_str()), ("store", "api.key"));
+    let map = config_map(&owner, &key(), &release, &settings()).unwrap();
+    let plan: barge_init::Plan = serde_json::from_str(&map.data.unwrap()["plan.json"]).unwrap();
+    assert_eq!(plan.port, 3000, "what is probed is what callers ask");
 }
