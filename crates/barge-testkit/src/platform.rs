@@ -55,6 +55,8 @@ pub struct Surroundings {
     pub prefix: Vec<String>,
     /// Variables.
     pub env: Vec<(String, String)>,
+    /// Options of `barge up`, the registry's port among them.
+    pub options: Vec<String>,
 }
 
 /// A platform that runs. Dropping it stops it with everything that it started.
@@ -110,7 +112,8 @@ impl TestPlatform {
         command.envs(self.surroundings.env.iter().map(|(name, value)| (name, value)));
         match &self.surroundings.behind {
             Some(gateway) => command.args(["--port", "0", "--registry-port", "0", "--gateway"]).arg(gateway),
-            None => command.arg("--any-port"),
+            None if self.surroundings.options.is_empty() => command.arg("--any-port"),
+            None => command.args(["--port", "0", "--gateway-port", "0"]).args(&self.surroundings.options),
         };
         let told = self.program.start(command);
         self.address = told["address"].as_str().unwrap().to_owned();

@@ -15,8 +15,9 @@ fn the_demo_loses_no_request_and_leaves_nothing_behind() {
     assert_eq!(barge_testkit::instance_processes(home.path()), [0; 0], "processes are left behind");
 }
 
-#[test]
-fn on_a_cluster_it_loses_no_request_and_takes_back_what_it_has_brought() {
+#[tokio::test]
+async fn on_a_cluster_it_loses_no_request_and_takes_back_what_it_has_brought() {
+    let _turn = crate::kubernetes::turn().await;
     let Some(kubeconfig) = cluster::kubeconfig() else { return };
     let home = tempfile::tempdir().unwrap();
     // Nodes are told of a registry before it is there.

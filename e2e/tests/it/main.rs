@@ -14,6 +14,7 @@ mod faults;
 mod gateway;
 mod greedy;
 mod judge;
+mod kubernetes;
 mod leaving;
 mod misbehaving;
 mod points;

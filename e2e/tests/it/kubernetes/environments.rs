@@ -1,0 +1,129 @@
+//! One server with environments on this machine and on clusters, each with a gate policy of its own. The second cluster is a namespace of the first one.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use barge_crds::{ServiceStatus, WebService};
+use barge_testkit::{Surroundings, TestPlatform, cluster};
+use barge_world::Place;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::DeleteParams;
+use serde_json::json;
+
+use super::turn;
+use super::world::{install, on_cluster, until};
+use crate::support::greeter_version;
+
+/// A platform with the environments local, test and product.
+fn platform(place: &Place, kubeconfig: &Path) -> TestPlatform {
+    let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+    let there = cluster::trusted_registry(port);
+    let kubernetes = json!({
+        "kubeconfig": kubeconfig, "namespace": format!("{}-{{environment}}", place.namespace), "pulls_from": there,
+        "gateway": "gateway.example.com:80", "domain": "example.com",
+    });
+    let config = json!({ "environments": [
+        { "name": "local" },
+        { "name": "test", "kubernetes": kubernetes },
+        { "name": "product", "gate": "second_person", "kubernetes": kubernetes },
+    ] });
+    // Everything that is JSON is YAML as well.
+    let path = std::env::temp_dir().join(format!("{}.yaml", place.namespace));
+    std::fs::write(&path, config.to_string()).unwrap();
+    let options = [
+        "--config",
+        &path.display().to_string(),
+        "--registry-address",
+        "0.0.0.0",
+        "--registry-port",
+        &port.to_string(),
+    ];
+    let options = options.map(str::to_owned).into();
+    TestPlatform::start_in(Surroundings { options, ..Surroundings::default() })
+}
+
+fn project(platform: &TestPlatform) -> PathBuf {
+    let project = platform.greeter_project("greeter", "name: greeter\nkind: web\nreplicas: 2\n");
+    // One that needs nothing of the image that it is in.
+    std::fs::copy(barge_world::greeter(), project.join("dist/greeter")).unwrap();
+    greeter_version(&project, "good");
+    project
+}
+
+/// A colleague's token, who may approve.
+async fn colleague(platform: &TestPlatform) -> String {
+    let url = format!("{}/api/v1/tokens", platform.address);
+    let made = reqwest::Client::new()
+        .post(url)
+        .bearer_auth(&platform.token)
+        .json(&json!({ "name": "bob", "role": "releaser" }));
+    let made: serde_json::Value = made.send().await.unwrap().json().await.unwrap();
+    made["secret"].as_str().unwrap().to_owned()
+}
+
+async fn status(place: &Place, environment: &str) -> ServiceStatus {
+    let namespace = format!("{}-{environment}", place.namespace);
+    let services: Api<WebService> = Api::namespaced(place.client.clone(), &namespace);
+    services.get("greeter").await.unwrap().status.unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_server_has_environments_here_and_on_clusters() {
+    let _turn = turn().await;
+    let Some(place) = Place::new("environments").await else { return };
+    let kubeconfig = cluster::kubeconfig().unwrap();
+    install(&place.images, &kubeconfig, None);
+    let mut platform = platform(&place, &kubeconfig);
+    let project = project(&platform);
+
+    for environment in ["local", "test"] {
+        platform.barge(&project, &["deploy", "-e", environment]);
+        platform.barge(&project, &["approve", "-e", environment, "--wait", "complete"]);
+        let told = platform.barge_json(&project, &["status", "-e", environment]);
+        assert_eq!(told["service"]["available"], 2, "{told}");
+    }
+    let logs = platform.barge(&project, &["logs", "-e", "test"]);
+    assert!(logs.contains("greeter"), "{logs}");
+    let run = platform.barge(&project, &["exec", "-e", "test", "--", "/barge/barge-init", "--help"]);
+    assert!(run.contains("barge-init"), "{run}");
+
+    // The same project elsewhere knows nothing of it, and who has made the release does not approve it there.
+    platform.barge(&project, &["deploy", "-e", "product"]);
+    let refused = platform.barge_fails(&project, &["approve", "-e", "product"], 4);
+    assert!(refused.contains("another person has to approve it"), "{refused}");
+    assert_eq!(status(&place, "product").await.instances.len(), 1, "I1");
+    let bob = colleague(&platform).await;
+    let approved = platform
+        .command(&project, &["approve", "-e", "product", "--wait", "complete"])
+        .env("BARGE_TOKEN", &bob)
+        .output()
+        .unwrap();
+    assert!(approved.status.success(), "{approved:?}");
+
+    // What was told to a cluster goes on without the server.
+    greeter_version(&project, "better");
+    platform.barge(&project, &["deploy", "-e", "test"]);
+    let second = status(&place, "test").await.candidate.unwrap();
+    platform.barge(&project, &["approve", "-e", "test"]);
+    platform.kill();
+    until("the release is complete without the server", async || {
+        let status = status(&place, "test").await;
+        status.stable.as_ref() == Some(&second) && status.instances.len() == 2 && status.available == 2
+    })
+    .await;
+    platform.up();
+    let told = platform.barge_json(&project, &["releases", "-e", "test"]);
+    assert_eq!(told["releases"][0]["id"].as_str(), Some(second.as_str()), "{told}");
+    let product = status(&place, "product").await;
+    assert_ne!(product.stable.as_ref(), Some(&second), "environments have releases of their own");
+
+    let namespaces: Api<Namespace> = Api::all(place.client.clone());
+    for environment in ["test", "product"] {
+        let name = format!("{}-{environment}", place.namespace);
+        namespaces.delete(&name, &DeleteParams::default()).await.unwrap();
+        until("the namespace is gone", async || namespaces.get_opt(&name).await.unwrap().is_none()).await;
+    }
+    on_cluster(&kubeconfig, &["uninstall"]);
+    place.end().await;
+}
