@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::output;
 
 /// What each crate may use of ours, in the order from the bottom up. Tests may use more.
-const LAYERS: [(&str, &[&str]); 23] = [
+const LAYERS: [(&str, &[&str]); 24] = [
     ("barge-model", &[]),
     ("barge-runtime", &[]),
     ("barge-init", &[]),
@@ -18,7 +18,10 @@ const LAYERS: [(&str, &[&str]); 23] = [
     ("barge-crds", &["barge-model"]),
     ("barge-engine", &["barge-model"]),
     ("barge-testkit", &["barge-model", "barge-engine"]),
-    ("barge-world", &["barge-model", "barge-crds", "barge-entrypoint", "barge-image", "barge-registry", "barge-testkit"]),
+    (
+        "barge-world",
+        &["barge-model", "barge-crds", "barge-entrypoint", "barge-image", "barge-registry", "barge-testkit"],
+    ),
     ("barge-image", &["barge-model"]),
     ("barge-registry", &["barge-runtime"]),
     ("barge-gateway", &["barge-model", "barge-runtime"]),
@@ -26,6 +29,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
     ("barge-engine-local", &["barge-model", "barge-engine", "barge-image", "barge-init", "barge-runtime"]),
     ("barge-engine-kube", &["barge-model", "barge-engine", "barge-crds", "barge-init", "barge-runtime"]),
     ("barge-cluster", &["barge-model", "barge-crds", "barge-image", "barge-runtime"]),
+    ("barge-adopt", &["barge-model", "barge-crds", "barge-image", "barge-cluster"]),
     ("barge-lease", &[]),
     ("barge-operator", &["barge-model", "barge-crds", "barge-init", "barge-lease", "barge-runtime"]),
     ("barge-server", &["barge-model", "barge-api", "barge-engine", "barge-runtime"]),

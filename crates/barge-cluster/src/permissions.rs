@@ -81,6 +81,14 @@ pub const PERMISSIONS: &[Permission] = &[
     ),
     of(
         (Operator, Services),
+        ("apps", "deployments"),
+        &[
+            ("get", "see how many instances a Deployment has left that gives its place to a service"),
+            ("patch", "take instances from such a Deployment, and give them back"),
+        ],
+    ),
+    of(
+        (Operator, Services),
         ("", "configmaps"),
         &[
             ("list", "know which releases are written down"),

@@ -38,11 +38,12 @@ fn sample(permission: &Permission, namespace: &str) -> (ApiResource, Value) {
         ("barge.dev", "rpcservices" | "rpcservices/status") => kind("v1alpha1", "RpcService", service),
         ("", "pods" | "pods/status") => kind("v1", "Pod", json!({ "spec": pod })),
         ("", "configmaps") => kind("v1", "ConfigMap", json!({ "immutable": true, "data": { "release.json": "{}" } })),
-        ("apps", "replicasets") => {
+        ("apps", "replicasets" | "deployments") => {
             let labels = json!({ "sample": "1" });
             let template = json!({ "metadata": { "labels": labels }, "spec": pod });
             let spec = json!({ "replicas": 0, "selector": { "matchLabels": labels }, "template": template });
-            kind("v1", "ReplicaSet", json!({ "spec": spec }))
+            let name = if permission.resource == "deployments" { "Deployment" } else { "ReplicaSet" };
+            kind("v1", name, json!({ "spec": spec }))
         }
         ("events.k8s.io", "events") => {
             let event = json!({
@@ -222,6 +223,7 @@ async fn what_no_part_needs_is_refused() {
     for (component, group, resource, name, verbs) in [
         (Component::Operator, "", "pods", None, &["create", "get"][..]),
         (Component::Operator, "barge.dev", "webservices", None, &["create", "patch", "delete"]),
+        (Component::Operator, "apps", "deployments", None, &["list", "create", "delete"]),
         (
             Component::Operator,
             "coordination.k8s.io",
