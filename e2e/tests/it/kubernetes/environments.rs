@@ -81,7 +81,7 @@ async fn one_server_has_environments_here_and_on_clusters() {
         platform.barge(&project, &["deploy", "-e", environment]);
         platform.barge(&project, &["approve", "-e", environment, "--wait", "complete"]);
         let told = platform.barge_json(&project, &["status", "-e", environment]);
-        assert_eq!(told["service"]["available"], 2, "{told}");
+        assert_eq!(told["available"], 2, "{told}");
     }
     let logs = platform.barge(&project, &["logs", "-e", "test"]);
     assert!(logs.contains("greeter"), "{logs}");

@@ -9,7 +9,7 @@ use super::turn;
 use super::world::{REPLICAS, World, until};
 
 /// What may fail at the gate and after it, without the cluster noticing.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn parts_of_barge_are_killed_and_people_interfere_and_no_request_is_lost() {
     let _turn = turn().await;
     let Some(mut world) = World::new("parts").await else { return };
@@ -79,7 +79,7 @@ async fn parts_of_barge_are_killed_and_people_interfere_and_no_request_is_lost()
 }
 
 /// What may fail of Kubernetes itself.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn parts_of_kubernetes_fail_and_no_request_is_lost() {
     let _turn = turn().await;
     let Some(mut world) = World::new("cluster").await else { return };
