@@ -13,9 +13,8 @@ pub(crate) fn words(
     runtime: Option<&Runtime>,
     names: &BTreeSet<&str>,
 ) -> Result<Vec<String>, Refusal> {
-    let said = |words: &Option<Vec<String>>| {
-        words.iter().flatten().map(|word| translate(word, names)).collect::<Vec<_>>()
-    };
+    let said =
+        |words: &Option<Vec<String>>| words.iter().flatten().map(|word| translate(word, names)).collect::<Vec<_>>();
     let of_image = |words: fn(&Runtime) -> &Vec<String>| {
         runtime.map(words).into_iter().flatten().map(|word| plain(word)).collect::<Vec<_>>()
     };

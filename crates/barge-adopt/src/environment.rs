@@ -39,11 +39,16 @@ pub(crate) fn variables(container: &Container, port: u16) -> (BTreeMap<String, E
         }
     }
     if container.env_from.as_ref().is_some_and(|all| !all.is_empty()) {
-        let sources: Vec<String> = container.env_from.iter().flatten().map(|source| {
-            let map = source.config_map_ref.as_ref().map(|map| format!("the ConfigMap {}", map.name));
-            let secret = source.secret_ref.as_ref().map(|secret| format!("the Secret {}", secret.name));
-            map.or(secret).unwrap_or_default()
-        }).collect();
+        let sources: Vec<String> = container
+            .env_from
+            .iter()
+            .flatten()
+            .map(|source| {
+                let map = source.config_map_ref.as_ref().map(|map| format!("the ConfigMap {}", map.name));
+                let secret = source.secret_ref.as_ref().map(|secret| format!("the Secret {}", secret.name));
+                map.or(secret).unwrap_or_default()
+            })
+            .collect();
         losses.push(Loss::new("envFrom", format!("variables come from all of {}", sources.join(", "))));
     }
     (variables, losses)

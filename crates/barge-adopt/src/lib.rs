@@ -17,9 +17,11 @@ mod resources;
 mod service;
 mod source;
 
-pub use image::{Runtime, Running, running};
+pub use image::{Running, Runtime, running};
 pub use losses::Loss;
 pub use read::{Asked, Reading, read};
 pub use refusal::Refusal;
-pub use service::{Adopted, ServiceError, Who, adopt, approve, environment_of, find, forget, name_of_caller, spec, undo};
+pub use service::{
+    Adopted, ServiceError, Who, adopt, approve, environment_of, find, forget, name_of_caller, spec, undo,
+};
 pub use source::{LookError, Source};

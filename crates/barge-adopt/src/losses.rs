@@ -40,20 +40,38 @@ pub(crate) fn losses(template: &PodTemplateSpec, container: &Container, port: u1
         }
     };
     lost("annotations", "annotations of the pods", annotations.collect());
-    lost("sidecars", "other containers", of(&pod.containers, |other| (other.name != container.name).then(|| other.name.clone())));
-    lost("initContainers", "containers that run before", of(pod.init_containers.iter().flatten(), |one| Some(one.name.clone())));
+    lost(
+        "sidecars",
+        "other containers",
+        of(&pod.containers, |other| (other.name != container.name).then(|| other.name.clone())),
+    );
+    lost(
+        "initContainers",
+        "containers that run before",
+        of(pod.init_containers.iter().flatten(), |one| Some(one.name.clone())),
+    );
     let mounts = container.volume_mounts.iter().flatten();
     lost("volumes", "volumes", of(mounts, |mount| Some(format!("{} at {}", mount.name, mount.mount_path))));
-    lost("imagePullSecrets", "secrets with which its image is pulled; those of `barge cluster install --pull-secret` are used",
-        of(pod.image_pull_secrets.iter().flatten(), |secret| Some(secret.name.clone())));
+    lost(
+        "imagePullSecrets",
+        "secrets with which its image is pulled; those of `barge cluster install --pull-secret` are used",
+        of(pod.image_pull_secrets.iter().flatten(), |secret| Some(secret.name.clone())),
+    );
     lost("workingDir", "a working directory other than the image's", container.working_dir.iter().cloned().collect());
-    lost("hostPort", "ports of the node", of(container.ports.iter().flatten(), |port| Some(port.host_port?.to_string())));
+    lost(
+        "hostPort",
+        "ports of the node",
+        of(container.ports.iter().flatten(), |port| Some(port.host_port?.to_string())),
+    );
     let udp = |port: &k8s_openapi::api::core::v1::ContainerPort| {
         let other = port.protocol.as_deref().filter(|protocol| *protocol != "TCP")?;
         Some(format!("{}/{other}", port.container_port))
     };
     lost("protocols", "ports that do not speak TCP", of(container.ports.iter().flatten(), udp));
-    let handlers = container.lifecycle.iter().flat_map(|hooks| [("postStart", hooks.post_start.is_some()), ("preStop", hooks.pre_stop.is_some())]);
+    let handlers = container
+        .lifecycle
+        .iter()
+        .flat_map(|hooks| [("postStart", hooks.post_start.is_some()), ("preStop", hooks.pre_stop.is_some())]);
     lost("lifecycle", "hooks", of(handlers, |(name, there)| there.then(|| name.to_owned())));
     for (name, what, fields) in of_pod(&pod, container) {
         lost(name, what, fields.into_iter().filter(|(_, there)| *there).map(|(field, _)| field.to_owned()).collect());
@@ -74,39 +92,57 @@ fn of_pod(pod: &PodSpec, container: &Container) -> [Fields; 5] {
     let secured = pod.security_context.as_ref().is_some_and(|context| *context != Default::default());
     let account = pod.service_account_name.as_deref().filter(|name| *name != "default");
     [
-        ("securityContext", "who its processes are and what they may do", vec![
-            ("of the pod", secured),
-            ("of the container", container.security_context.is_some()),
-        ]),
+        (
+            "securityContext",
+            "who its processes are and what they may do",
+            vec![("of the pod", secured), ("of the container", container.security_context.is_some())],
+        ),
         ("serviceAccount", "an account with the API server", vec![("serviceAccountName", account.is_some())]),
-        ("host", "namespaces that it shares with its node", vec![
-            ("hostNetwork", pod.host_network == Some(true)),
-            ("hostPID", pod.host_pid == Some(true)),
-            ("hostIPC", pod.host_ipc == Some(true)),
-            ("shareProcessNamespace", pod.share_process_namespace == Some(true)),
-        ]),
-        ("scheduling", "which nodes it goes to", vec![
-            ("nodeSelector", pod.node_selector.as_ref().is_some_and(|labels| !labels.is_empty())),
-            ("affinity", pod.affinity.is_some()),
-            ("tolerations", pod.tolerations.as_ref().is_some_and(|all| !all.is_empty())),
-            ("topologySpreadConstraints", pod.topology_spread_constraints.as_ref().is_some_and(|all| !all.is_empty())),
-            ("priorityClassName", pod.priority_class_name.is_some()),
-            ("runtimeClassName", pod.runtime_class_name.is_some()),
-            ("schedulerName", pod.scheduler_name.as_deref().is_some_and(|name| name != "default-scheduler")),
-        ]),
-        ("dns", "names that it knows", vec![
-            ("hostAliases", pod.host_aliases.as_ref().is_some_and(|all| !all.is_empty())),
-            ("dnsConfig", pod.dns_config.is_some()),
-            ("dnsPolicy", pod.dns_policy.as_deref().is_some_and(|policy| policy != "ClusterFirst")),
-            ("hostname", pod.hostname.is_some() || pod.subdomain.is_some()),
-        ]),
+        (
+            "host",
+            "namespaces that it shares with its node",
+            vec![
+                ("hostNetwork", pod.host_network == Some(true)),
+                ("hostPID", pod.host_pid == Some(true)),
+                ("hostIPC", pod.host_ipc == Some(true)),
+                ("shareProcessNamespace", pod.share_process_namespace == Some(true)),
+            ],
+        ),
+        (
+            "scheduling",
+            "which nodes it goes to",
+            vec![
+                ("nodeSelector", pod.node_selector.as_ref().is_some_and(|labels| !labels.is_empty())),
+                ("affinity", pod.affinity.is_some()),
+                ("tolerations", pod.tolerations.as_ref().is_some_and(|all| !all.is_empty())),
+                (
+                    "topologySpreadConstraints",
+                    pod.topology_spread_constraints.as_ref().is_some_and(|all| !all.is_empty()),
+                ),
+                ("priorityClassName", pod.priority_class_name.is_some()),
+                ("runtimeClassName", pod.runtime_class_name.is_some()),
+                ("schedulerName", pod.scheduler_name.as_deref().is_some_and(|name| name != "default-scheduler")),
+            ],
+        ),
+        (
+            "dns",
+            "names that it knows",
+            vec![
+                ("hostAliases", pod.host_aliases.as_ref().is_some_and(|all| !all.is_empty())),
+                ("dnsConfig", pod.dns_config.is_some()),
+                ("dnsPolicy", pod.dns_policy.as_deref().is_some_and(|policy| policy != "ClusterFirst")),
+                ("hostname", pod.hostname.is_some() || pod.subdomain.is_some()),
+            ],
+        ),
     ]
 }
 
 /// Barge asks over HTTP on the service's port, or looks whether an rpc service accepts connections there. Whoever says a path or a kind has decided.
 fn readiness(container: &Container, port: u16, asked: &Asked) -> Option<Loss> {
     let probe = container.readiness_probe.as_ref().filter(|_| asked.healthcheck.is_none())?;
-    let lost = |what: &str| Some(Loss::new("readinessProbe", format!("it is ready when {what}; --healthcheck PATH says another way")));
+    let lost = |what: &str| {
+        Some(Loss::new("readinessProbe", format!("it is ready when {what}; --healthcheck PATH says another way")))
+    };
     match probe {
         Probe { http_get: Some(http), .. } => {
             let name = |name: &String| container.ports.iter().flatten().find(|port| port.name.as_ref() == Some(name));
@@ -117,12 +153,16 @@ fn readiness(container: &Container, port: u16, asked: &Asked) -> Option<Loss> {
             match () {
                 () if http.scheme.as_deref().is_some_and(|scheme| scheme != "HTTP") => lost("it answers over HTTPS"),
                 () if number != Some(port.into()) => lost("another port than the service's answers"),
-                () if http.http_headers.as_ref().is_some_and(|all| !all.is_empty()) => lost("it answers to certain headers"),
+                () if http.http_headers.as_ref().is_some_and(|all| !all.is_empty()) => {
+                    lost("it answers to certain headers")
+                }
                 () => None,
             }
         }
         Probe { tcp_socket: Some(_), .. } if asked.kind == Some(Kind::Rpc) => None,
-        Probe { tcp_socket: Some(_), .. } => lost("a port accepts connections, as with --kind rpc; one of kind web is asked over HTTP"),
+        Probe { tcp_socket: Some(_), .. } => {
+            lost("a port accepts connections, as with --kind rpc; one of kind web is asked over HTTP")
+        }
         Probe { exec: Some(_), .. } => lost("a program in it says so"),
         Probe { grpc: Some(_), .. } => lost("it says so over gRPC"),
         _ => None,

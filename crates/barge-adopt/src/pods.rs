@@ -19,7 +19,9 @@ pub(crate) fn callers(source: &Source) -> Vec<&Service> {
     let labels = source.labels();
     let sends = |service: &&Service| {
         let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        selector.is_some_and(|selector| !selector.is_empty() && selector.iter().all(|(name, value)| labels.get(name) == Some(value)))
+        selector.is_some_and(|selector| {
+            !selector.is_empty() && selector.iter().all(|(name, value)| labels.get(name) == Some(value))
+        })
     };
     source.services.iter().filter(sends).collect()
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use barge_crds::names;
 use barge_crds::spec::PodsSpec;
 use barge_model::Millis;
 use barge_model::manifest::{Count, Drain, EnvValue, Kind, ServiceConfig};
 use barge_model::rollout::{Batch, RolloutPlan};
-use barge_crds::names;
 use k8s_openapi::api::core::v1::Container;
 use kube::ResourceExt;
 
@@ -80,7 +80,10 @@ pub fn read(source: &Source, asked: &Asked, runtime: Option<&Runtime>) -> Result
         replicas: None,
         env,
         resources,
-        rollout: RolloutPlan { batches: BATCHES.map(|size| Batch { size, pause: None }).into(), ..RolloutPlan::default() },
+        rollout: RolloutPlan {
+            batches: BATCHES.map(|size| Batch { size, pause: None }).into(),
+            ..RolloutPlan::default()
+        },
         drain: Drain { grace: Millis::from_secs(u64::try_from(grace).unwrap_or(0)), ..Drain::default() },
         start_deadline: Millis::from_secs(300),
     };
@@ -117,7 +120,10 @@ fn path(container: &Container) -> Option<String> {
 fn notes(source: &Source, container: &Container, config: &ServiceConfig, unknown: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if container.liveness_probe.is_some() || container.startup_probe.is_some() {
-        notes.push("liveness and startup probes are left out: Barge restarts nothing that runs, and holds a start that fails".to_owned());
+        notes.push(
+            "liveness and startup probes are left out: Barge restarts nothing that runs, and holds a start that fails"
+                .to_owned(),
+        );
     }
     if config.kind == Kind::Web && config.healthcheck.is_none() {
         notes.push("it has no readiness probe: /healthcheck is asked, else any answer below 500 will do".to_owned());

@@ -73,7 +73,8 @@ impl Refusal {
             Self::UnderWay(_) => format!("kubectl rollout status deployment {deployment}"),
             Self::Images(_) => format!("kubectl rollout restart deployment {deployment}"),
             Self::NoDigest { .. } | Self::ImageName(_) => {
-                "push the image to a registry that the nodes can pull from, and have the Deployment use that one".to_owned()
+                "push the image to a registry that the nodes can pull from, and have the Deployment use that one"
+                    .to_owned()
             }
             Self::Containers(there) | Self::NoContainer { there, .. } => {
                 let first = there.first().map_or("NAME", String::as_str);

@@ -18,17 +18,23 @@ pub(crate) fn resources(container: &Container) -> (Resources, Vec<Loss>) {
     for name in names.into_keys() {
         let mut lost = |what: String| losses.push(Loss::new(format!("resources.{name}"), what));
         let Some(limit) = limits.get(name) else {
-            lost(format!("{} of {name} is requested without a limit; Barge's request is its limit", quantity(&requests[name])));
+            lost(format!(
+                "{} of {name} is requested without a limit; Barge's request is its limit",
+                quantity(&requests[name])
+            ));
             continue;
         };
         match name.as_str() {
-            "cpu" => resources.cpu = thousandths(&limit.0, 1000).and_then(|cpu| Some(MilliCpu(u32::try_from(cpu).ok()?))),
+            "cpu" => {
+                resources.cpu = thousandths(&limit.0, 1000).and_then(|cpu| Some(MilliCpu(u32::try_from(cpu).ok()?)))
+            }
             "memory" => resources.memory = thousandths(&limit.0, 1).map(Memory),
             _ => lost(format!("{} of {name}", quantity(limit))),
         }
         let unread = (name == "cpu" && resources.cpu.is_none()) || (name == "memory" && resources.memory.is_none());
         if unread {
-            losses.push(Loss::new(format!("resources.{name}"), format!("{:?} is no quantity that Barge reads", limit.0)));
+            losses
+                .push(Loss::new(format!("resources.{name}"), format!("{:?} is no quantity that Barge reads", limit.0)));
         }
     }
     (resources, losses)
@@ -42,13 +48,26 @@ fn quantity(quantity: &Quantity) -> &str {
 /// is rounded up.
 fn thousandths(text: &str, parts: u64) -> Option<u64> {
     const SUFFIXES: [(&str, u128, u128); 14] = [
-        ("Ki", 1 << 10, 1), ("Mi", 1 << 20, 1), ("Gi", 1 << 30, 1), ("Ti", 1 << 40, 1), ("Pi", 1 << 50, 1),
-        ("n", 1, 1_000_000_000), ("u", 1, 1_000_000), ("m", 1, 1000), ("k", 1000, 1), ("M", 1_000_000, 1),
-        ("G", 1_000_000_000, 1), ("T", 1_000_000_000_000, 1), ("P", 1_000_000_000_000_000, 1), ("", 1, 1),
+        ("Ki", 1 << 10, 1),
+        ("Mi", 1 << 20, 1),
+        ("Gi", 1 << 30, 1),
+        ("Ti", 1 << 40, 1),
+        ("Pi", 1 << 50, 1),
+        ("n", 1, 1_000_000_000),
+        ("u", 1, 1_000_000),
+        ("m", 1, 1000),
+        ("k", 1000, 1),
+        ("M", 1_000_000, 1),
+        ("G", 1_000_000_000, 1),
+        ("T", 1_000_000_000_000, 1),
+        ("P", 1_000_000_000_000_000, 1),
+        ("", 1, 1),
     ];
     let (number, factor, divisor) = match text.split_once(['e', 'E']).filter(|(_, exponent)| !exponent.is_empty()) {
         Some((number, exponent)) => (number, 10u128.checked_pow(exponent.parse().ok()?)?, 1),
-        None => SUFFIXES.iter().find_map(|(suffix, factor, divisor)| Some((text.strip_suffix(suffix)?, *factor, *divisor)))?,
+        None => SUFFIXES
+            .iter()
+            .find_map(|(suffix, factor, divisor)| Some((text.strip_suffix(suffix)?, *factor, *divisor)))?,
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits: u128 = format!("{whole}{fraction}").parse().ok()?;

@@ -192,7 +192,8 @@ pub async fn approve(client: &Client, namespace: &str, adopted: &Adopted, who: &
         at: from_time(who.now),
     };
     // The rule of the resource holds it to the release, should there be another one since.
-    write(client, namespace, adopted, "approve", json!({ "version": adopted.spec.version + 1, "approval": approval })).await
+    write(client, namespace, adopted, "approve", json!({ "version": adopted.spec.version + 1, "approval": approval }))
+        .await
 }
 
 /// Gives the place back.

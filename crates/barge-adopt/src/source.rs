@@ -68,7 +68,8 @@ impl Source {
         let all = ListParams::default();
         let services = list(client, namespace, "the Services beside it", &all).await?;
         let autoscalers = list(client, namespace, "the autoscalers beside it", &all).await?;
-        let sets: Vec<String> = sets.iter().filter(|set| is_of(*set, &deployment)).filter_map(ResourceExt::uid).collect();
+        let sets: Vec<String> =
+            sets.iter().filter(|set| is_of(*set, &deployment)).filter_map(ResourceExt::uid).collect();
         let is_own = |pod: &Pod| {
             let owners = pod.owner_references().iter().filter(|owner| owner.controller == Some(true));
             pod.metadata.deletion_timestamp.is_none() && owners.into_iter().any(|owner| sets.contains(&owner.uid))
@@ -107,7 +108,10 @@ fn is_of(object: &impl ResourceExt, deployment: &Deployment) -> bool {
 
 async fn list<K>(client: &Client, namespace: &str, what: &'static str, which: &ListParams) -> Result<Vec<K>, LookError>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     api.list(which).await.map(|list| list.items).map_err(|error| asked(what, error))

@@ -10,8 +10,8 @@ use barge_model::{EnvironmentName, ServiceName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    abort, approve, build, cluster, completions, deploy, down, exec, gateway, init, instances, logs, open, operator,
-    registrar, releases, restart, rollback, scale, services, status, up, whoami,
+    abort, adopt, approve, build, cluster, completions, deploy, down, exec, gateway, init, instances, logs, open,
+    operator, registrar, releases, restart, rollback, scale, services, status, up, whoami,
 };
 use crate::demo;
 use crate::failure::{EXIT_CODES, Failure, Kind};
@@ -85,6 +85,7 @@ pub(crate) enum Command {
     Up(up::Args),
     Gateway(gateway::Args),
     Cluster(cluster::Args),
+    Adopt(Box<adopt::Args>),
     Operator(operator::Args),
     Registrar(registrar::Args),
     Down(down::Args),

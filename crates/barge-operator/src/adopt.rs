@@ -211,7 +211,11 @@ impl Adoption<'_> {
             }
             Stage::Returning => {
                 let available = deployment.available;
-                (false, "Returning", format!("the Deployment {name} comes back: {available} of {before} instances are available"))
+                (
+                    false,
+                    "Returning",
+                    format!("the Deployment {name} comes back: {available} of {before} instances are available"),
+                )
             }
         }
     }

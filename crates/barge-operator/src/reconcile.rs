@@ -144,9 +144,11 @@ where
     let adoption = adoption(resource.as_ref(), &title, &context, namespace).await?;
     let wanted = adoption.iter().fold(service.wanted.clone(), |wanted, adoption| adoption.wanted(wanted));
     let decision = step(&wanted, &stored, &observed, now);
-    let sets = roles(&context.views.sets_of(namespace, key));
+    let sets_seen = context.views.sets_of(namespace, key);
+    let sets = roles(&sets_seen);
     let mut changes = changes(&decision.status, &decision.actions, &instances, &sets);
     let mut after = status::decided(resource.as_ref(), (key, &service.wanted), &decision, &seen, now);
+    status::made(&mut after, resource.as_ref(), &sets_seen, now);
     if let Some(adoption) = &adoption {
         changes = adoption.hold(changes, &decision.status, |id| sets.get(id).map(|(_, pods)| *pods));
         status::adopted(&mut after, resource.as_ref(), adoption.condition(&decision.status, &instances), now);

@@ -1,7 +1,7 @@
 //! `barge cluster`: what a Kubernetes cluster needs before services can run on it.
 
 mod check;
-mod connection;
+pub(super) mod connection;
 mod image;
 mod install;
 mod uninstall;

@@ -1,6 +1,7 @@
 //! One file for each command: what it takes, its help, what it does.
 
 pub(crate) mod abort;
+pub(crate) mod adopt;
 pub(crate) mod approve;
 pub(crate) mod build;
 pub(crate) mod cluster;
@@ -84,6 +85,7 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
         Command::Operator(args) => operator::run(args, globals).await,
         Command::Registrar(args) => registrar::run(args, globals).await,
         Command::Cluster(args) => cluster::run(args, globals).await,
+        Command::Adopt(args) => adopt::run(*args, globals).await,
         Command::Down(args) => down::run(args, globals).await,
         Command::Demo(args) => demo::run(args, globals).await,
         Command::Init(args) => init::run(args, globals),

@@ -2,7 +2,8 @@
 
 use crate::support::Place;
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
+    "adopt",
     "init",
     "build",
     "deploy",

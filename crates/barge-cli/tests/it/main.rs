@@ -3,6 +3,7 @@
 // Tests say what they expect by panicking; helper functions outside of #[test] are tests as well.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod adopt;
 mod bad_input;
 mod bad_registry;
 mod build;

@@ -125,7 +125,10 @@ fn callers_that_know_instances_already_find_them() {
     let template = spec.template.unwrap();
     let labels = template.metadata.unwrap().labels.unwrap();
     assert_eq!((labels["app"].as_str(), labels[names::SERVICE].as_str()), ("shop", "greeter"));
-    assert!(!spec.selector.match_labels.unwrap().contains_key("app"), "what others mean by their labels is not what we find pods by");
+    assert!(
+        !spec.selector.match_labels.unwrap().contains_key("app"),
+        "what others mean by their labels is not what we find pods by"
+    );
     assert!(!set.metadata.labels.unwrap().contains_key("app"), "no controller of others takes our set for its own");
     let main = &template.spec.unwrap().containers[0];
     let ports: Vec<(&str, i32)> =
