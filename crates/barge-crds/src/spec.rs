@@ -101,8 +101,7 @@ pub struct ReleaseSpec {
     #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     pub digest: String,
     /// The program and its arguments, run in /app.
-    #[serde(default)]
-    #[schemars(length(max = 256))]
+    #[schemars(length(min = 1, max = 256))]
     pub command: Vec<String>,
     /// The path of the readiness check; without one `/healthcheck`, else any answer on the port.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -197,7 +197,7 @@ fn pod(pods: &PodsSpec, key: &ServiceKey, release: &Release, settings: &Settings
     let volume = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
     let plan = ConfigMapVolumeSource { name: names::of_release(&key.service, &release.id), ..Default::default() };
     PodSpec {
-        init_containers: Some(vec![bring_barge_init(settings)]),
+        init_containers: Some(vec![bring_barge_init(release, settings)]),
         containers: vec![main(pods, key, release)],
         volumes: Some(vec![
             Volume { empty_dir: Some(EmptyDirVolumeSource::default()), ..volume("barge") },
@@ -225,12 +225,14 @@ fn tolerated(key: &str) -> Toleration {
 }
 
 /// Puts barge-init beside the project's own files: an image need not have it, and none has to be built anew for a newer one.
-fn bring_barge_init(settings: &Settings) -> Container {
+fn bring_barge_init(release: &Release, settings: &Settings) -> Container {
     Container {
         name: "barge-init".to_owned(),
         image: Some(settings.barge_init.clone()),
         command: Some(["/app/barge-init", "install", HOME].map(str::to_owned).into()),
         volume_mounts: Some(vec![mount("barge", HOME)]),
+        // It runs before the project's own, and costs nothing beside: a quota may ask for it of each.
+        resources: resources(&release.config.resources),
         ..Container::default()
     }
 }

@@ -14,6 +14,8 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::status::MADE;
+
 /// Telling takes no longer.
 const LIMIT: Duration = Duration::from_secs(2);
 /// So many are told at once.
@@ -87,6 +89,7 @@ pub fn told(before: &ServiceStatus, after: &ServiceStatus) -> Vec<Told> {
     all.extend(begin(before, after));
     all.extend(gate(before, after));
     all.extend(frozen(before, after));
+    all.extend(made(before, after));
     all.extend(held(before, after));
     for told in &mut all {
         told.note = cut(&told.note);
@@ -105,6 +108,16 @@ fn normal(reason: &'static str, action: &'static str, note: String) -> Told {
 
 fn warning(reason: &'static str, action: &'static str, note: String) -> Told {
     Told { warning: true, reason, action, note }
+}
+
+/// Kubernetes refuses to make instances.
+fn made(before: &ServiceStatus, after: &ServiceStatus) -> Option<Told> {
+    let refused = |status: &ServiceStatus| {
+        let made = status.conditions.iter().find(|condition| condition.type_ == MADE && condition.status == "False")?;
+        Some(made.message.clone())
+    };
+    let why = refused(after).filter(|_| refused(before).is_none())?;
+    Some(warning("InstancesRefused", "Make", format!("Kubernetes makes no instance: {why}")))
 }
 
 fn sense(before: &ServiceStatus, after: &ServiceStatus) -> Option<Told> {

@@ -1,16 +1,21 @@
 //! The status as people and the API server read it: a pure function of what was decided and seen.
 
+use std::sync::Arc;
+
 use barge_crds::convert::{self, Nonsense};
 use barge_crds::status::{InstanceStatus, WaitingStatus};
 use barge_crds::{ServiceResource, ServiceStatus, names};
 use barge_model::manifest::MAX_REPLICAS;
 use barge_model::rollout::{Decision, InstancePhase, ObservedInstance, Role, RolloutSpec, RolloutStatus};
 use barge_model::{ReleaseId, ServiceKey, Timestamp};
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::adopt::ADOPTED;
 use crate::observe::Seen;
 
+/// Whether instances are made; told of once they were not.
+pub(crate) const MADE: &str = "InstancesMade";
 /// As many instances as a page of `kubectl describe` takes.
 const LISTED: usize = 20;
 
@@ -49,6 +54,30 @@ pub(crate) fn decided(
         condition(&mut status, generation, told, now);
     }
     status
+}
+
+/// Whether Kubernetes makes the instances that are asked of it: a quota, a policy or a value that no pod can have may be against it.
+pub(crate) fn made(
+    status: &mut ServiceStatus,
+    resource: &impl ServiceResource,
+    sets: &[Arc<ReplicaSet>],
+    now: Timestamp,
+) {
+    let failures = sets.iter().filter_map(|set| {
+        let conditions = set.status.as_ref()?.conditions.as_ref()?;
+        conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")
+    });
+    let why = failures.filter_map(|failure| failure.message.clone()).min();
+    let told_before = status.conditions.iter().any(|condition| condition.type_ == MADE);
+    let told = match why {
+        Some(why) => (MADE, false, "Refused", why),
+        None if told_before => (MADE, true, "Made", "Kubernetes makes the instances that are asked of it".to_owned()),
+        None => return,
+    };
+    if let (MADE, false, _, why) = &told {
+        status.waiting_on.message = format!("{}; Kubernetes makes no instance: {why}", status.waiting_on.message);
+    }
+    condition(status, resource.meta().generation, told, now);
 }
 
 /// Whether a service has the whole place of the Deployment that it has adopted.

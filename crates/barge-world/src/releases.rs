@@ -16,7 +16,6 @@ pub fn release(number: u128) -> Release {
     let env = [
         ("GREETING".to_owned(), EnvValue::Text("hello $(PORT)".to_owned())),
         ("PASSWORD".to_owned(), EnvValue::Secret { secret: "greeter-password".to_owned() }),
-        ("PORT".to_owned(), EnvValue::Text("1".to_owned())),
     ];
     Release {
         id: ReleaseId::from_parts(Timestamp::from_millis(1_764_300_000_000), number),

@@ -37,6 +37,8 @@ pub fn resolve(spec: &ReleaseSpec, kind: Kind) -> Result<Release, Nonsense> {
         drain: drain(&spec.drain)?,
         start_deadline: span("spec.release.startDeadline", &spec.start_deadline)?,
     };
+    // What the server would refuse is no better when somebody else has written it.
+    config.check().map_err(|error| Nonsense::at("spec.release", error))?;
     Ok(Release {
         id,
         image: spec.image.clone(),

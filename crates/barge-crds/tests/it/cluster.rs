@@ -94,6 +94,8 @@ async fn what_makes_no_sense_is_refused_in_words() {
         ("a variable has either a value or a secret", "/spec/release/env/GREETING/value", Value::Null),
         ("name the release that they take again", "/spec/release/origin/release", Value::Null),
         ("Required value", "/spec/environment", Value::Null),
+        ("Required value", "/spec/release/command", Value::Null),
+        ("at least 1 items", "/spec/release/command", json!([])),
         ("must be of type integer", "/spec/replicas", json!("three")),
     ] {
         match services.create(&PostParams::default(), &object(with(path, value.clone()))).await {
@@ -137,7 +139,7 @@ async fn what_must_not_change_does_not() {
 async fn what_is_left_out_is_filled_in() {
     let Some(world) = World::new("defaults").await else { return };
     let full = good();
-    let least: Value = ["id", "image", "digest", "createdAt"]
+    let least: Value = ["id", "image", "digest", "command", "createdAt"]
         .into_iter()
         .map(|field| (field.to_owned(), full["spec"]["release"][field].clone()))
         .collect::<serde_json::Map<_, _>>()

@@ -52,7 +52,8 @@ fn an_approval_of_another_release_is_not_passed_on() {
 #[test]
 fn the_least_that_can_be_written_has_the_machines_defaults() {
     let least = serde_json::json!({
-        "id": ID, "image": "registry.example.com/greeter", "digest": digest('a'), "createdAt": "2026-11-28T00:00:00Z",
+        "id": ID, "image": "registry.example.com/greeter", "digest": digest('a'), "command": ["./greeter"],
+        "createdAt": "2026-11-28T00:00:00Z",
     });
     let spec: ReleaseSpec = serde_json::from_value(least).unwrap();
     let release = resolve(&spec, Kind::Web).unwrap();

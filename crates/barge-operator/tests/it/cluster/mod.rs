@@ -7,9 +7,17 @@ mod fuse;
 mod refusals;
 mod world;
 
-use barge_model::rollout::Withdrawal;
-use barge_world::approval;
+use barge_crds::{ServiceSpec, WebService, WebServiceSpec};
+use barge_model::ServiceKey;
+use barge_model::manifest::{Memory, MilliCpu, Resources};
+use barge_model::rollout::{RolloutSpec, Withdrawal};
+use barge_world::{approval, key};
 use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, PostParams};
+use kube::core::ApiResource;
+use serde_json::{Value, json};
 
 use self::fuse::{Fuse, Moment};
 use self::refusals::Refusals;
@@ -85,6 +93,70 @@ async fn nonsense_is_a_condition_and_leaves_alone_what_runs() {
     let told = world.wait("a condition", |status| status.conditions.iter().any(|one| one.reason == "Nonsense")).await;
     assert!(told.waiting_on.message.starts_with("not accepted: spec.release.image: "), "{:?}", told.waiting_on);
     assert_eq!((told.available, world.pods_of(&first).await), (1, 1));
+    world.end().await;
+}
+
+/// What passes the schema and makes no sense, each with the words in which it is told.
+fn nonsense() -> Vec<(&'static str, Value, &'static str)> {
+    let release = |field: &str, value: Value| json!({ "release": { field: value } });
+    vec![
+        ("image", release("image", json!("greeter")), "spec.release.image: "),
+        ("command", release("command", json!([""])), "spec.release: "),
+        ("env", release("env", json!({ "PORT": { "value": "1" } })), "PORT"),
+        ("env-name", release("env", json!({ "A=B": { "value": "1" } })), "spec.release.env.A=B: "),
+        ("cpu", release("resources", json!({ "cpu": "plenty" })), "spec.release.resources.cpu: "),
+        ("memory", release("resources", json!({ "memory": "9".repeat(40) })), "spec.release.resources.memory: "),
+        ("check", release("healthcheck", json!("not a path")), "spec.release: "),
+        ("template", release("templates", json!(["../../etc/passwd.template"])), "spec.release: "),
+    ]
+}
+
+#[tokio::test]
+async fn each_nonsense_is_told_of_and_holds_up_nobody_else() {
+    let Some(mut world) = World::new("senseless").await else { return };
+    let good = world.release("1", "hello").await;
+    let services = world.api::<WebService>();
+    let mut refused = Vec::new();
+    for (name, change, words) in nonsense() {
+        let rollout = RolloutSpec { replicas: 1, target: Some(good.clone()), ..RolloutSpec::default() };
+        let key = ServiceKey::new(key().environment, name.parse().unwrap());
+        let service = ServiceSpec::new(&key, 1, &rollout);
+        let mut resource = serde_json::to_value(WebService::new(name, WebServiceSpec { service })).unwrap();
+        let spec = resource["spec"]["release"].as_object_mut().unwrap();
+        spec.extend(change["release"].as_object().unwrap().clone());
+        let resource: DynamicObject = serde_json::from_value(resource).unwrap();
+        let anything: Api<DynamicObject> = Api::namespaced_with(
+            world.place.client.clone(),
+            &world.place.namespace,
+            &ApiResource::erase::<WebService>(&()),
+        );
+        match anything.create(&PostParams::default(), &resource).await {
+            Ok(_) => refused.push((name, words)),
+            // The schema has become stricter, which is as good.
+            Err(kube::Error::Api(status)) if status.is_invalid() => println!("{name}: {}", status.message),
+            Err(error) => panic!("{name}: {error}"),
+        }
+    }
+    assert!(refused.len() >= 5, "{refused:?}");
+    // One that Kubernetes itself will not make an instance of.
+    let quota = json!({ "metadata": { "name": "none" }, "spec": { "hard": { "requests.memory": "100Mi" } } });
+    world.api::<ResourceQuota>().create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+    let mut large = world.release("2", "hello").await;
+    large.config.resources = Resources { cpu: Some(MilliCpu(10)), memory: Some(Memory(200 << 20)) };
+    world.want(1, &large, None).await;
+    let status = world
+        .wait("why there is no instance", |status| status.conditions.iter().any(|one| one.type_ == "InstancesMade"))
+        .await;
+    assert!(status.waiting_on.message.contains("exceeded quota"), "{:?}", status.waiting_on);
+    world.api::<ResourceQuota>().delete("none", &DeleteParams::default()).await.unwrap();
+    world.wait("its instance, all the same", |status| status.waiting_on.on == "approval").await;
+    for (name, words) in refused {
+        let status = services.get(name).await.unwrap().status.unwrap_or_default();
+        let told = status.conditions.iter().find(|condition| condition.type_ == "Accepted");
+        let told = told.unwrap_or_else(|| panic!("nothing was said of {name}"));
+        assert!(told.reason == "Nonsense" && told.message.contains(words), "{name}: {told:?}");
+        assert_eq!(status.instances.len(), 0, "{name}");
+    }
     world.end().await;
 }
 
