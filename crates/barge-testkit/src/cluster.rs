@@ -17,6 +17,20 @@ pub fn kubeconfig() -> Option<PathBuf> {
     found
 }
 
+/// The directory of the cluster of `cargo xtask cluster`, whose nodes are processes of this machine; none, said aloud, where somebody has given
+/// another one, of which no test kills anything.
+///
+/// # Panics
+/// There is none, and [`STRICT`](crate::STRICT) is set to `1`.
+pub fn own_nodes() -> Option<PathBuf> {
+    let directory = path().and_then(|path| Some(path.parent()?.to_owned()));
+    let own = directory.filter(|directory| directory.join("certs.d").is_dir());
+    if own.is_none() {
+        crate::skipped("nothing of somebody's own cluster is killed; hint: cargo xtask cluster up");
+    }
+    own
+}
+
 fn path() -> Option<PathBuf> {
     let given = std::env::var_os(KUBECONFIG).map(PathBuf::from);
     given.or_else(own).filter(|path| path.is_file())

@@ -10,6 +10,7 @@ mod images;
 mod place;
 mod releases;
 
+pub use barge_testkit::cluster::own_nodes;
 pub use greeter::Greeter;
 pub use images::{Images, greeter};
 pub use place::{PATIENCE, Place, install, register};

@@ -46,7 +46,8 @@ pub(crate) async fn releases(client: &Client, fleet: &Fleet, count: usize) -> Ti
 }
 
 async fn write(client: &Client, one: &Wanted, service: WebService) {
-    let owner = Owner { namespace: NAMESPACE.to_owned(), reference: service.controller_owner_ref(&()).unwrap() };
+    let reference = service.controller_owner_ref(&()).unwrap();
+    let owner = Owner { namespace: NAMESPACE.to_owned(), reference, pods: Default::default() };
     let nodes = Nodes {
         selector: [(NODES.0.to_owned(), NODES.1.to_owned())].into(),
         tolerated: TOLERATED.map(str::to_owned).into(),

@@ -59,19 +59,15 @@ impl World {
 
     /// `kubectl`, of the cluster of the tests.
     pub(crate) fn kubectl(&self, arguments: &[&str]) {
-        let program = self.own_cluster().map_or_else(|| PathBuf::from("kubectl"), |own| own.join("../bin/kubectl"));
+        let own =
+            self.kubeconfig.parent().map(|directory| directory.join("../bin/kubectl")).filter(|path| path.is_file());
+        let program = own.unwrap_or_else(|| PathBuf::from("kubectl"));
         succeed(Command::new(program).args(arguments).arg("--kubeconfig").arg(&self.kubeconfig));
     }
 
     /// Kills or starts a part of Kubernetes.
     pub(crate) fn cluster(&self, arguments: &[&str]) {
         succeed(Command::new(env!("CARGO")).args(["xtask", "cluster"]).args(arguments));
-    }
-
-    /// Where the cluster of `cargo xtask cluster` runs; none where somebody has given another one, of which nothing is killed.
-    pub(crate) fn own_cluster(&self) -> Option<PathBuf> {
-        let directory = self.kubeconfig.parent()?;
-        directory.join("certs.d").is_dir().then(|| directory.to_owned())
     }
 
     /// From now on requests are counted under this name.

@@ -3,6 +3,7 @@
 //! Who sets the readiness gate here is a stand-in for the registrar: whatever is ready is online.
 
 mod autoscale;
+mod cases;
 mod fuse;
 mod refusals;
 mod world;
