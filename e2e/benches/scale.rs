@@ -142,6 +142,8 @@ async fn open(directory: &Path, engine: &Arc<FakeEngine>, shutdown: &Cancellatio
         engine_name: "fake".to_owned(),
         registry: "127.0.0.1:7401".to_owned(),
         gateway: Some("127.0.0.1:7402".to_owned()),
+        domain: "localhost".to_owned(),
+        gate: barge_api::GatePolicy::default(),
     };
     let database = directory.join("server.sqlite");
     let config = ServerConfig { database, environments: vec![environment], retention: Retention::default() };
