@@ -22,7 +22,9 @@ pub enum ResolveError {
     )]
     VariableName(String),
     /// A name that no secret has.
-    #[error("the secret of {variable}, {secret:?}, is not a secret's name: letters, digits, '-' and '_' only")]
+    #[error(
+        "the secret of {variable}, {secret:?}, is not a secret's name: NAME or NAME/KEY, of letters, digits, '-', '_' and '.'"
+    )]
     SecretName {
         /// The variable that refers to it.
         variable: String,
@@ -125,8 +127,14 @@ fn check_variable(name: &str, value: &EnvValue) -> Result<(), ResolveError> {
     if RESERVED.contains(&name) {
         return Err(ResolveError::ReservedVariable(variable()));
     }
+    // Both are names of files as well, of which none may begin with a dot.
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && !word.starts_with('.')
+            && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
     let is_name =
-        |secret: &str| !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        |secret: &str| secret.split_once('/').map_or(is_word(secret), |(name, key)| is_word(name) && is_word(key));
     match value {
         EnvValue::Text(text) if text.contains('\0') => Err(ResolveError::VariableValue(variable())),
         EnvValue::Secret { secret } if !is_name(secret) => {

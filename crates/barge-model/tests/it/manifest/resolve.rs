@@ -80,9 +80,28 @@ fn what_has_no_meaning_is_refused() {
         ("env: {SERVER_PORT: 1}", "the variable SERVER_PORT is set by Barge and cannot be given in env"),
         (
             "env: {A: {secret: 'a b'}}",
-            "the secret of A, \"a b\", is not a secret's name: letters, digits, '-' and '_' only",
+            "the secret of A, \"a b\", is not a secret's name: NAME or NAME/KEY, of letters, digits, '-', '_' and '.'",
         ),
-        ("env: {A: {secret: ''}}", "the secret of A, \"\", is not a secret's name: letters, digits, '-' and '_' only"),
+        (
+            "env: {A: {secret: ''}}",
+            "the secret of A, \"\", is not a secret's name: NAME or NAME/KEY, of letters, digits, '-', '_' and '.'",
+        ),
+        (
+            "env: {A: {secret: ../a}}",
+            "the secret of A, \"../a\", is not a secret's name: NAME or NAME/KEY, of letters, digits, '-', '_' and '.'",
+        ),
+        (
+            "env: {A: {secret: a/..}}",
+            "the secret of A, \"a/..\", is not a secret's name: NAME or NAME/KEY, of letters, digits, '-', '_' and '.'",
+        ),
+        (
+            "env: {A: {secret: a/b/c}}",
+            "the secret of A, \"a/b/c\", is not a secret's name: NAME or NAME/KEY, of letters, digits, '-', '_' and '.'",
+        ),
+        (
+            "env: {A: {secret: /a}}",
+            "the secret of A, \"/a\", is not a secret's name: NAME or NAME/KEY, of letters, digits, '-', '_' and '.'",
+        ),
         ("env: {A: \"a\\0b\"}", "the value of A has a zero byte, which no environment variable can have"),
         ("command: [./run, \"a\\0b\"]", "the command's word \"a\\0b\" has a zero byte, which no program can be given"),
         ("healthcheck: healthz", "healthcheck \"healthz\" must be a path that starts with '/' and has no spaces"),
@@ -111,6 +130,14 @@ fn what_has_no_meaning_is_refused() {
     ];
     for (text, expected) in rows {
         assert_eq!(resolve(text, "test").unwrap_err(), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_secret_has_a_name_and_maybe_a_key() {
+    for name in ["db-password", "store/api.key", "my.store/value"] {
+        let config = resolve(&format!("env: {{A: {{secret: {name}}}}}"), "test").unwrap();
+        assert_eq!(config.env["A"], EnvValue::Secret { secret: name.to_owned() });
     }
 }
 
