@@ -15,12 +15,17 @@ use super::turn;
 use super::world::{install, on_cluster, until};
 use crate::support::greeter_version;
 
+/// How the namespaces of this run begin.
+fn prefix() -> String {
+    format!("envs-{}", std::process::id())
+}
+
 /// A platform with the environments local, test and product.
 fn platform(place: &Place, kubeconfig: &Path) -> TestPlatform {
     let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
     let there = cluster::trusted_registry(port);
     let kubernetes = json!({
-        "kubeconfig": kubeconfig, "namespace": format!("{}-{{environment}}", place.namespace), "pulls_from": there,
+        "kubeconfig": kubeconfig, "namespace": format!("{}-{{environment}}", prefix()), "pulls_from": there,
         "gateway": "gateway.example.com:80", "domain": "example.com",
     });
     let config = json!({ "environments": [
@@ -29,7 +34,7 @@ fn platform(place: &Place, kubeconfig: &Path) -> TestPlatform {
         { "name": "product", "gate": "second_person", "kubernetes": kubernetes },
     ] });
     // Everything that is JSON is YAML as well.
-    let path = std::env::temp_dir().join(format!("{}.yaml", place.namespace));
+    let path = std::env::temp_dir().join(format!("{}.yaml", prefix()));
     std::fs::write(&path, config.to_string()).unwrap();
     let options = [
         "--config",
@@ -63,7 +68,7 @@ async fn colleague(platform: &TestPlatform) -> String {
 }
 
 async fn status(place: &Place, environment: &str) -> ServiceStatus {
-    let namespace = format!("{}-{environment}", place.namespace);
+    let namespace = format!("{}-{environment}", prefix());
     let services: Api<WebService> = Api::namespaced(place.client.clone(), &namespace);
     services.get("greeter").await.unwrap().status.unwrap_or_default()
 }
@@ -120,7 +125,7 @@ async fn one_server_has_environments_here_and_on_clusters() {
 
     let namespaces: Api<Namespace> = Api::all(place.client.clone());
     for environment in ["test", "product"] {
-        let name = format!("{}-{environment}", place.namespace);
+        let name = format!("{}-{environment}", prefix());
         namespaces.delete(&name, &DeleteParams::default()).await.unwrap();
         until("the namespace is gone", async || namespaces.get_opt(&name).await.unwrap().is_none()).await;
     }

@@ -80,12 +80,7 @@ impl World {
     pub(crate) async fn next_release(&mut self) -> Release {
         self.made += 1;
         let mut release = self.greeter.release(&self.made.to_string(), "hello").await;
-        release.config.drain = Drain {
-            quiet: Millis(300),
-            limit: Millis::from_secs(30),
-            grace: Millis::from_secs(5),
-            ..release.config.drain
-        };
+        release.config.drain = Drain { quiet: Millis(300), limit: Millis::from_secs(30), grace: Millis::from_secs(5) };
         // Others need the nodes as well.
         release.config.resources = Resources::default();
         self.witness.unapproved(&release);
