@@ -94,6 +94,7 @@ pub const PERMISSIONS: &[Permission] = &[
             ("list", "know which releases are written down"),
             ("watch", "hear of releases that somebody takes away"),
             ("create", "write a release down"),
+            ("delete", "forget a release of which nothing is left"),
         ],
     ),
     of(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use barge_crds::GROUP;
-use barge_model::rollout::Role;
+use barge_model::rollout::{Role, RolloutStatus};
 use barge_model::{InstanceId, Release, ReleaseId, ServiceKey};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -12,7 +12,8 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use crate::build::{self, BuildError, Owner, Settings};
-use crate::change::Change;
+use crate::change::{Change, spent};
+use crate::kept::Place;
 use crate::names;
 use crate::views::Views;
 
@@ -82,6 +83,27 @@ impl Writer<'_> {
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
             made => made.map(drop).map_err(|error| failed("make the ConfigMap", &map.name_any(), error)),
         }
+    }
+
+    /// Removes the ConfigMaps of releases that nobody needs any more.
+    pub(crate) async fn unpin(&self, status: &RolloutStatus) -> Result<(), ApplyError> {
+        let place = Place::new(&self.owner.namespace, self.key);
+        let (pods, sets) = (self.views.pods.of(&place), self.views.sets.of(&place));
+        let left = pods.iter().filter_map(|pod| release_of(pod.as_ref()));
+        // Also those that are about to go.
+        let left: Vec<ReleaseId> = left.chain(sets.iter().filter_map(|set| release_of(set.as_ref()))).collect();
+        let maps = self.views.maps.of(&place);
+        let written = maps.iter().filter_map(|map| release_of(map.as_ref())).collect();
+        for release in spent(written, status, &left) {
+            let name = names::of_release(&self.key.service, &release);
+            let Some(map) = maps.iter().find(|map| map.name_any() == name) else { continue };
+            let preconditions = Preconditions { uid: map.uid(), resource_version: None };
+            let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.owner.namespace);
+            let deleted = api.delete(&name, &delete).await;
+            gone_is_fine(deleted.map(drop)).map_err(|error| failed("delete the ConfigMap", &name, error))?;
+        }
+        Ok(())
     }
 
     fn set(&self, release: &ReleaseId) -> Option<Arc<ReplicaSet>> {
@@ -162,6 +184,10 @@ impl Writer<'_> {
         self.views.deleted_pod(self.key, pod);
         Ok(())
     }
+}
+
+fn release_of(object: &impl ResourceExt) -> Option<ReleaseId> {
+    object.labels().get(names::RELEASE)?.parse().ok()
 }
 
 /// Who writes.

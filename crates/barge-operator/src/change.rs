@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use barge_model::rollout::{Action, InstancePhase, ObservedInstance, Role, RolloutStatus};
+use barge_model::rollout::{Action, InstancePhase, ObservedInstance, Outcome, Role, RolloutStatus};
 use barge_model::{InstanceId, ReleaseId};
 
 /// One write.
@@ -73,6 +73,17 @@ pub fn changes(
         }
     }
     changes
+}
+
+/// Which of the releases that are written down need not be any more: those of no set, of which nothing is `left` either, but for the one that
+/// was stable before, to which somebody may want to go back. Without that, each release would leave something for ever.
+pub fn spent(written: Vec<ReleaseId>, status: &RolloutStatus, left: &[ReleaseId]) -> Vec<ReleaseId> {
+    let stable = status.set(Role::Stable).map(|set| &set.release.id);
+    let promoted = status.finished.iter().rev().filter(|end| end.outcome == Outcome::Promoted).map(|end| &end.release);
+    let former = promoted.into_iter().find(|release| Some(*release) != stable);
+    let of_set = |release: &ReleaseId| status.sets.iter().any(|set| set.release.id == *release);
+    let is_needed = |release: &ReleaseId| of_set(release) || left.contains(release) || former == Some(release);
+    written.into_iter().filter(|release| !is_needed(release)).collect()
 }
 
 fn keeps(change: &Change) -> Option<&ReleaseId> {

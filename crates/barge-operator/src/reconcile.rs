@@ -176,6 +176,7 @@ where
     for change in &changes {
         writer.apply(change, of_status).await?;
     }
+    writer.unpin(&decision.status).await?;
     let mut wake = decision.wake_at.map_or(REST, |at| at.since(now).as_duration());
     if let Some(adoption) = &adoption {
         let told = adoption.told(service.wanted.replicas, &decision.status, &instances);

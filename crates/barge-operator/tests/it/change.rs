@@ -6,7 +6,7 @@ use barge_model::rollout::{
     Action, InstancePhase, InstanceSet, ObservedInstance, Outcome, Role, RolloutStatus, Withdrawal,
 };
 use barge_model::{InstanceId, Release, ReleaseId, Timestamp};
-use barge_operator::change::{Change, changes};
+use barge_operator::change::{Change, changes, spent};
 use proptest::prelude::*;
 
 use crate::world::World;
@@ -52,6 +52,26 @@ fn one_instance_then_an_approval_then_the_rest() {
     assert_eq!((world.of(&first.id), world.of(&second.id)), (0, 4));
     assert_eq!(world.sets.len(), 1, "the former set has no ReplicaSet any more: {:?}", world.sets);
     assert_eq!(world.sets[&second.id], (Role::Stable, 4));
+}
+
+#[test]
+fn what_is_written_down_of_a_release_goes_when_nobody_needs_it_any_more() {
+    let (mut world, first) = serving(3);
+    let releases: Vec<Release> = (1..=4).map(release).collect();
+    for next in &releases[1..3] {
+        world.spec.target = Some(next.clone());
+        world.spec.approvals = vec![approval(next)];
+        settle(&mut world, |_| false);
+    }
+    world.spec.target = Some(releases[3].clone());
+    settle(&mut world, |_| false);
+    let written = || releases.iter().map(|release| release.id.clone()).collect();
+    let gone = [first.id.clone()];
+    assert_eq!(spent(written(), &world.status, &[]), gone, "not the candidate, the stable one, and the one before");
+    assert_eq!(spent(written(), &world.status, &gone), [], "something of it is left");
+    world.spec.withdrawn = Some(Withdrawal { release: releases[3].id.clone(), rolled_back: false });
+    settle(&mut world, |_| false);
+    assert_eq!(spent(written(), &world.status, &[]), [first.id, releases[3].id.clone()], "an aborted one goes");
 }
 
 #[test]
