@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: measures in release builds and prints the figures as they stand in docs/benchmarks.md.
 
+mod operator;
+
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
@@ -20,6 +22,8 @@ enum Bench {
     Idle,
     /// barge-init beside tini, dumb-init, s6, runit and supervisord (installs them; root only)
     Init,
+    /// The operator with 1,000 services and 10,000 pods of fake nodes (on a cluster of its own, if none is up)
+    Operator,
     /// Releases back to back under the load of wrk
     Releases,
     /// The server with 500 services and 5,000 fake instances, and over 10,000 releases
@@ -36,6 +40,8 @@ pub(crate) struct Args {
     /// Write the figures into docs/benchmarks.md
     #[arg(long)]
     record: bool,
+    #[command(flatten)]
+    operator: operator::Args,
 }
 
 const PAGE: &str = "docs/benchmarks.md";
@@ -53,13 +59,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 setup::peers_of_barge_init()?;
                 output(Command::new("cargo").args(["bench", "-q", "--locked", "-p", "e2e", "--bench", "init"]))?
             }
+            Bench::Operator => operator::run(&args.operator)?,
             Bench::Releases => platform_bench("releases")?,
             Bench::Scale => platform_bench("scale")?,
             Bench::Step => {
                 output(Command::new("cargo").args(["bench", "-q", "--locked", "-p", "barge-model", "--bench", "step"]))?
             }
         };
-        let command = format!("cargo xtask bench {name} --record");
+        let command = match bench {
+            Bench::Operator => format!("cargo xtask bench {name}{} --record", args.operator.words()),
+            _ => format!("cargo xtask bench {name} --record"),
+        };
         write!(figures, "\n{}; `{command}`\n", machine()).context("write the figures")?;
         println!("{figures}");
         if args.record {

@@ -165,7 +165,11 @@ impl Wanted {
 
     /// The specification of that.
     pub(crate) fn released(&self) -> Value {
-        let release = ReleaseSpec::from(&self.release);
+        let mut release = json!(ReleaseSpec::from(&self.release));
+        // What is not named in a patch stays as it is, and the release before may have had a gate.
+        if self.release.config.rollout.gate.until.is_none() {
+            release["rollout"]["gate"] = json!({ "until": null });
+        }
         json!({ "spec": { "version": self.version, "release": release, "approval": null, "withdrawn": null } })
     }
 

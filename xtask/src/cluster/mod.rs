@@ -16,7 +16,7 @@ use clap::Subcommand;
 
 use crate::{root, run};
 
-pub(crate) use tests::{ForTests, prepare};
+pub(crate) use tests::{FakeNodes, ForTests, prepare};
 
 /// What may be done with the cluster.
 #[derive(Subcommand)]

@@ -1,11 +1,12 @@
 //! The cluster that `cargo xtask test` uses: started for it and ended with it, unless one is there already.
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use super::{build, given, kubeconfig, running, script};
-use crate::setup;
+use super::{build, given, home, kubeconfig, kubectl, running, script};
+use crate::{root, run, setup};
 
 /// How many nodes the tests need: instances of a service must be able to outlive one.
 const NODES: &str = "2";
@@ -51,4 +52,40 @@ impl Drop for ForTests {
             eprintln!("xtask: the cluster is not wholly gone: {error:#}; hint: cargo xtask cluster down");
         }
     }
+}
+
+/// Nodes of kwok for as long as this lives, by a name of their own.
+pub(crate) struct FakeNodes {
+    name: &'static str,
+    alone: bool,
+}
+
+impl FakeNodes {
+    /// Adds so many. Their pods need a node selector `fake: NAME` and a toleration.
+    pub(crate) fn start(name: &'static str, count: u32) -> Result<Self> {
+        let alone = !kwok_runs();
+        let nodes = Self { name, alone };
+        script("fake-nodes.sh", &[&count.to_string(), name])?;
+        Ok(nodes)
+    }
+}
+
+impl Drop for FakeNodes {
+    fn drop(&mut self) {
+        let label = format!("fake={}", self.name);
+        let gone = run(kubectl().args(["delete", "node", "-l", &label, "-o", "name"]).stdout(Stdio::null()));
+        // Somebody else's nodes may live of it.
+        let ended = if self.alone && kwok_runs() { script("ctl.sh", &["kill", "kwok", "TERM"]) } else { Ok(()) };
+        if let Err(error) = gone.and(ended) {
+            eprintln!("xtask: the fake nodes are not gone: {error:#}; hint: kubectl delete node -l {label}");
+        }
+    }
+}
+
+fn kwok_runs() -> bool {
+    let list = Command::new(root().join("xtask/cluster/ctl.sh")).arg("list").env("K8S_ROOT", home()).output();
+    list.is_ok_and(|list| {
+        let text = String::from_utf8_lossy(&list.stdout).into_owned();
+        text.lines().any(|line| line.strip_prefix("kwok: ").is_some_and(|pid| pid != "ended"))
+    })
 }
