@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::Container;
 
 use crate::{Refusal, Runtime};
 
-/// The words of the command. What the Deployment says takes the place of what the image says, as Kubernetes has it; `names` are variables that words
-/// may name.
+/// The words of the command. What the Deployment says takes the place of what the image says, as Kubernetes has it; `names` are
+/// variables that words may name.
 pub(crate) fn words(
     container: &Container,
     runtime: Option<&Runtime>,

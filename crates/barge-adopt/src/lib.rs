@@ -1,8 +1,8 @@
 //! A Deployment that was there before becomes a service of Barge's, without an interruption.
 //!
-//! Data flow: [`Source::look`] asks the cluster what there is → [`running`] which image that is → [`read`] what the service has to be so that
-//! the same runs, and what of the Deployment has no place in it → [`adopt`] writes the service. [`approve`] and [`undo`] are the words that come
-//! later. All of `read` is pure.
+//! Data flow: [`Source::look`] asks the cluster what there is → [`running`] which image that is → [`read`] what the service has to be so
+//! that the same runs, and what of the Deployment has no place in it → [`adopt`] writes the service. [`approve`] and [`undo`] are the words
+//! that come later. All of `read` is pure.
 //!
 //! It leaves out what follows from those words: the operator takes instances from the Deployment, and gives them back.
 

@@ -137,7 +137,8 @@ fn of_pod(pod: &PodSpec, container: &Container) -> [Fields; 5] {
     ]
 }
 
-/// Barge asks over HTTP on the service's port, or looks whether an rpc service accepts connections there. Whoever says a path or a kind has decided.
+/// Barge asks over HTTP on the service's port, or looks whether an rpc service accepts connections there. Whoever says a path has
+/// decided.
 fn readiness(container: &Container, port: u16, asked: &Asked) -> Option<Loss> {
     let probe = container.readiness_probe.as_ref().filter(|_| asked.healthcheck.is_none())?;
     let lost = |what: &str| {

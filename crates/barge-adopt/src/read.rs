@@ -136,7 +136,9 @@ fn notes(source: &Source, container: &Container, config: &ServiceConfig, unknown
     }
     let managed = source.deployment.labels().get("app.kubernetes.io/managed-by");
     if let Some(manager) = managed.filter(|manager| *manager != "barge") {
-        notes.push(format!("{manager} manages the Deployment: have it say 0 replicas after the adoption, or its next change brings the instances back"));
+        notes.push(format!(
+            "{manager} manages the Deployment: have it say 0 replicas after the adoption, or its next change brings them back"
+        ));
     }
     notes
 }

@@ -25,10 +25,8 @@ pub(crate) fn resources(container: &Container) -> (Resources, Vec<Loss>) {
             continue;
         };
         match name.as_str() {
-            "cpu" => {
-                resources.cpu = thousandths(&limit.0, 1000).and_then(|cpu| Some(MilliCpu(u32::try_from(cpu).ok()?)))
-            }
-            "memory" => resources.memory = thousandths(&limit.0, 1).map(Memory),
+            "cpu" => resources.cpu = in_parts(&limit.0, 1000).and_then(|cpu| Some(MilliCpu(u32::try_from(cpu).ok()?))),
+            "memory" => resources.memory = in_parts(&limit.0, 1).map(Memory),
             _ => lost(format!("{} of {name}", quantity(limit))),
         }
         let unread = (name == "cpu" && resources.cpu.is_none()) || (name == "memory" && resources.memory.is_none());
@@ -44,9 +42,9 @@ fn quantity(quantity: &Quantity) -> &str {
     &quantity.0
 }
 
-/// How much a quantity is, in parts of `parts` for one. Kubernetes writes it with a decimal point, a suffix or an exponent; anything between two parts
-/// is rounded up.
-fn thousandths(text: &str, parts: u64) -> Option<u64> {
+/// How much a quantity is, in parts of `parts` for one. Kubernetes writes it with a decimal point, a suffix or an exponent; what is
+/// between two parts is rounded up.
+fn in_parts(text: &str, parts: u64) -> Option<u64> {
     const SUFFIXES: [(&str, u128, u128); 14] = [
         ("Ki", 1 << 10, 1),
         ("Mi", 1 << 20, 1),
@@ -97,7 +95,7 @@ mod tests {
             ("many", 1, None),
             ("", 1, None),
         ] {
-            assert_eq!(thousandths(text, parts), expected, "{text}");
+            assert_eq!(in_parts(text, parts), expected, "{text}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The service in the place of a Deployment: made, approved, given back. Written as the server would write it, so that a server can go on with it.
+//! The service in the place of a Deployment: made, approved, given back. Written as the server would write it, so that a server can go
+//! on with it.
 
 use barge_cluster::AskError;
 use barge_crds::spec::{AdoptionSpec, ApprovalSpec, ServiceSpec};

@@ -42,7 +42,7 @@ pub enum LookError {
 pub struct Source {
     /// The Deployment.
     pub deployment: Deployment,
-    /// Its pods that are not about to go.
+    /// Its pods that live, and are not about to go.
     pub pods: Vec<Pod>,
     /// The Services of its namespace.
     pub services: Vec<Service>,
@@ -72,7 +72,10 @@ impl Source {
             sets.iter().filter(|set| is_of(*set, &deployment)).filter_map(ResourceExt::uid).collect();
         let is_own = |pod: &Pod| {
             let owners = pod.owner_references().iter().filter(|owner| owner.controller == Some(true));
-            pod.metadata.deletion_timestamp.is_none() && owners.into_iter().any(|owner| sets.contains(&owner.uid))
+            // One that was evicted is only its object.
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            let lives = pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Failed" | "Succeeded"));
+            lives && owners.into_iter().any(|owner| sets.contains(&owner.uid))
         };
         Ok(Self { deployment, pods: pods.into_iter().filter(is_own).collect(), services, autoscalers })
     }

@@ -1,8 +1,9 @@
-//! A Deployment that gives its place to a service: how many instances it keeps meanwhile, so that never fewer are available than are wanted.
+//! A Deployment that gives its place to a service: how many instances it keeps meanwhile, so that never fewer are available than are
+//! wanted.
 //!
-//! Pure, but for [`look`] and [`write`]. What the Deployment had before is written on it with the first instance that is taken from it, and
-//! stays there until it is given back: whoever wants to know how many to bring back needs nothing else. Once the service has its place it is left alone,
-//! whatever others do with it.
+//! Pure, but for `look` and `write`. What the Deployment had before is written on it with the first instance that is taken from it, and
+//! stays there until it is given back: whoever wants to know how many to bring back needs nothing else. Once the service has its place
+//! it is left alone, whatever others do with it.
 //!
 //! It leaves out what a service is made of: `barge adopt` writes that.
 
@@ -51,6 +52,15 @@ impl From<&v1::Deployment> for Deployment {
     }
 }
 
+/// The Deployment was not looked at or told.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} the Deployment {name}")]
+pub struct AdoptError {
+    doing: &'static str,
+    name: String,
+    source: Box<kube::Error>,
+}
+
 /// What is done with the Deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -67,10 +77,12 @@ pub enum Stage {
 pub struct Adoption<'a> {
     /// What is wanted.
     pub spec: &'a AdoptionSpec,
-    /// What the service is called on the Deployment.
-    pub service: &'a str,
+    /// What the service is called on the Deployment, such as `WebService/shop`.
+    pub service: String,
     /// The Deployment; nothing where there is none.
     pub deployment: Option<Deployment>,
+    /// Registrations do not go through: nobody who serves is stopped (R5).
+    pub frozen: bool,
 }
 
 /// What a Deployment is to be told.
@@ -139,8 +151,9 @@ impl Adoption<'_> {
             (Stage::Taking, before) => {
                 let before = before.unwrap_or(deployment.replicas);
                 let replicas = replicas.saturating_sub(serving(status, instances)).min(before);
-                let told = Told::Scale { replicas, before };
-                (replicas != deployment.replicas || deployment.before.is_none()).then_some(told)
+                let (takes, same) = (replicas < deployment.replicas, replicas == deployment.replicas);
+                let nothing = (takes && self.frozen) || (same && deployment.before.is_some());
+                (!nothing).then_some(Told::Scale { replicas, before })
             }
             // Never touched, or given back.
             (Stage::Whole | Stage::Returning, None) => None,
@@ -158,8 +171,8 @@ impl Adoption<'_> {
         status.set(Role::Stable).is_some() && self.deployment.as_ref().is_none_or(nothing_left)
     }
 
-    /// The changes without those that would take instances away while the Deployment is not whole again: a release that failed on its way goes
-    /// only after others can serve in its place.
+    /// The changes without those that would take instances away while the Deployment is not whole again: a release that failed on its
+    /// way goes only after others can serve in its place.
     pub fn hold(
         &self,
         changes: Vec<Change>,
@@ -243,24 +256,19 @@ fn serving(status: &RolloutStatus, instances: &[ObservedInstance]) -> u32 {
 }
 
 /// Looks at the Deployment.
-///
-/// # Errors
-/// The API server refused, or was not there.
-pub(crate) async fn look(client: &Client, namespace: &str, name: &str) -> Result<Option<Deployment>, kube::Error> {
+pub(crate) async fn look(client: &Client, namespace: &str, name: &str) -> Result<Option<Deployment>, AdoptError> {
     let api: Api<v1::Deployment> = Api::namespaced(client.clone(), namespace);
-    Ok(api.get_opt(name).await?.as_ref().map(Deployment::from))
+    let found = api.get_opt(name).await.map_err(|error| failed("look at", name, error))?;
+    Ok(found.as_ref().map(Deployment::from))
 }
 
 /// Tells the Deployment, in the version that was read: whoever has written since may have had a reason.
-///
-/// # Errors
-/// The API server refused, or was not there.
 pub(crate) async fn write(
     client: &Client,
     namespace: &str,
     adoption: &Adoption<'_>,
     told: &Told,
-) -> Result<(), kube::Error> {
+) -> Result<(), AdoptError> {
     let (by, before, replicas) = match told {
         Told::Scale { replicas, before } => (json!(adoption.service), json!(before.to_string()), json!(replicas)),
         Told::Free => (Value::Null, Value::Null, Value::Null),
@@ -271,10 +279,15 @@ pub(crate) async fn write(
     if !replicas.is_null() {
         patch["spec"] = json!({ "replicas": replicas });
     }
+    let name = &adoption.spec.deployment;
     let api: Api<v1::Deployment> = Api::namespaced(client.clone(), namespace);
-    match api.patch(&adoption.spec.deployment, &parameters(), &Patch::Merge(patch)).await {
+    match api.patch(name, &parameters(), &Patch::Merge(patch)).await {
         // The next look shows what there is now.
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(()),
-        written => written.map(drop),
+        written => written.map(drop).map_err(|error| failed("scale", name, error)),
     }
+}
+
+fn failed(doing: &'static str, name: &str, source: kube::Error) -> AdoptError {
+    AdoptError { doing, name: name.to_owned(), source: Box::new(source) }
 }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use barge_crds::convert::{self, Nonsense, SetWithoutRelease};
-use barge_crds::spec::AdoptionSpec;
 use barge_crds::{ServiceResource, ServiceStatus};
 use barge_lease::{Health, Tenure};
 use barge_model::rollout::{
-    FailureReason, Finished, Observed, ObservedInstance, Outcome, RegistrarHealth, Role, RolloutSpec, RolloutStatus,
-    step,
+    Decision, FailureReason, Finished, Observed, ObservedInstance, Outcome, RegistrarHealth, Role, RolloutSpec,
+    RolloutStatus, step,
 };
 use barge_model::{InstanceId, Release, ReleaseId, ServiceKey, Timestamp};
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
 use kube::runtime::controller::Action;
@@ -23,10 +23,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::adopt::{self, Adoption};
+use crate::adopt::{self, AdoptError, Adoption};
 use crate::apply::{ApplyError, Writer};
 use crate::build::{Owner, Settings};
-use crate::change::changes;
+use crate::change::{Change, changes};
 use crate::events::{Events, told};
 use crate::names;
 use crate::observe::{Said, Seen, observe};
@@ -81,15 +81,8 @@ pub enum ReconcileError {
     #[error("store the status")]
     Store(#[source] Box<kube::Error>),
     /// The Deployment whose place the service takes could not be looked at or told.
-    #[error("{doing} the Deployment {name}")]
-    Adopt {
-        /// What was being done.
-        doing: &'static str,
-        /// What it is called.
-        name: String,
-        /// What the API server said.
-        source: Box<kube::Error>,
-    },
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
     /// A change could not be carried out.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -137,22 +130,15 @@ where
         // A held one that nobody has heard of yet looks like one that starts, which may go.
         return Ok(Action::requeue(NEWS_PAUSE));
     }
-    let seen = seen(&context.views, &pods, &stored);
-    let instances: Vec<ObservedInstance> = seen.iter().map(|seen| seen.instance.clone()).collect();
-    let observed = Observed { instances: instances.clone(), registrar: context.registrar() };
-    let title = title(resource.as_ref());
-    let adoption = adoption(resource.as_ref(), &title, &context, namespace).await?;
-    let wanted = adoption.iter().fold(service.wanted.clone(), |wanted, adoption| adoption.wanted(wanted));
-    let decision = step(&wanted, &stored, &observed, now);
-    let sets_seen = context.views.sets_of(namespace, key);
-    let sets = roles(&sets_seen);
-    let mut changes = changes(&decision.status, &decision.actions, &instances, &sets);
-    let mut after = status::decided(resource.as_ref(), (key, &service.wanted), &decision, &seen, now);
-    status::made(&mut after, resource.as_ref(), &sets_seen, now);
-    if let Some(adoption) = &adoption {
-        changes = adoption.hold(changes, &decision.status, |id| sets.get(id).map(|(_, pods)| *pods));
-        status::adopted(&mut after, resource.as_ref(), adoption.condition(&decision.status, &instances), now);
-    }
+    let known = Known {
+        seen: seen(&context.views, &pods, &stored),
+        sets: context.views.sets_of(namespace, key),
+        registrar: context.registrar(),
+        stored,
+        now,
+    };
+    let adoption = adoption(resource.as_ref(), &context, &known, namespace).await?;
+    let Decided { decision, changes, mut after } = decide(resource.as_ref(), &service, &known, adoption.as_ref());
     // Whoever led before must find that his version is no more, before anything is done.
     if !changes.is_empty() || after != before {
         after.epoch = context.epoch();
@@ -161,29 +147,83 @@ where
         return Ok(Action::requeue(CONFLICT_PAUSE));
     }
     context.events.of(resource.as_ref(), told(&before, &after));
+    carry_out(&context, &service, &decision.status, &changes).await?;
+    let mut wake = decision.wake_at.map_or(REST, |at| at.since(now).as_duration());
+    if let Some(adoption) = &adoption {
+        let (replicas, instances) = (service.wanted.replicas, known.instances());
+        if let Some(told) = adoption.told(replicas, &decision.status, &instances) {
+            adopt::write(&context.client, namespace, adoption, &told).await?;
+        }
+        wake = if adoption.is_under_way(&decision.status, &instances) { wake.min(ADOPTION_PAUSE) } else { wake };
+    }
+    Ok(Action::requeue(wake.max(NEWS_PAUSE).min(REST)))
+}
+
+/// What a decision is made of.
+struct Known {
+    stored: RolloutStatus,
+    seen: Vec<Seen>,
+    sets: Vec<Arc<ReplicaSet>>,
+    registrar: RegistrarHealth,
+    now: Timestamp,
+}
+
+impl Known {
+    fn instances(&self) -> Vec<ObservedInstance> {
+        self.seen.iter().map(|seen| seen.instance.clone()).collect()
+    }
+}
+
+/// What follows from it: what is stored first, and what is written then.
+struct Decided {
+    decision: Decision,
+    changes: Vec<Change>,
+    after: ServiceStatus,
+}
+
+/// Decides, and does nothing.
+fn decide(
+    resource: &impl ServiceResource,
+    service: &Service,
+    known: &Known,
+    adoption: Option<&Adoption<'_>>,
+) -> Decided {
+    let instances = known.instances();
+    let observed = Observed { instances: instances.clone(), registrar: known.registrar.clone() };
+    let wanted = adoption.into_iter().fold(service.wanted.clone(), |wanted, adoption| adoption.wanted(wanted));
+    let decision = step(&wanted, &known.stored, &observed, known.now);
+    let sets = roles(&known.sets);
+    let mut changes = changes(&decision.status, &decision.actions, &instances, &sets);
+    let mut after = status::decided(resource, (&service.key, &service.wanted), &decision, &known.seen, known.now);
+    status::made(&mut after, resource, &known.sets, known.now);
+    if let Some(adoption) = adoption {
+        changes = adoption.hold(changes, &decision.status, |id| sets.get(id).map(|(_, pods)| *pods));
+        status::adopted(&mut after, resource, adoption.condition(&decision.status, &instances), known.now);
+    }
+    Decided { decision, changes, after }
+}
+
+async fn carry_out(
+    context: &Context,
+    service: &Service,
+    status: &RolloutStatus,
+    changes: &[Change],
+) -> Result<(), ApplyError> {
     let writer = Writer {
         client: &context.client,
         views: &context.views,
         settings: &context.settings,
         owner: &service.owner,
-        key,
+        key: &service.key,
     };
     // Who is stable must be able to start anew for a week, whatever was removed meanwhile.
-    for set in decision.status.sets.iter().filter(|set| set.role != Role::Defunct) {
+    for set in status.sets.iter().filter(|set| set.role != Role::Defunct) {
         writer.pin(&set.release).await?;
     }
-    let of_status = |id: &ReleaseId| release_of(&decision.status, id);
-    for change in &changes {
-        writer.apply(change, of_status).await?;
+    for change in changes {
+        writer.apply(change, |id| release_of(status, id)).await?;
     }
-    writer.unpin(&decision.status).await?;
-    let mut wake = decision.wake_at.map_or(REST, |at| at.since(now).as_duration());
-    if let Some(adoption) = &adoption {
-        let told = adoption.told(service.wanted.replicas, &decision.status, &instances);
-        tell(adoption, told, &context, namespace).await?;
-        wake = if adoption.is_under_way(&decision.status, &instances) { wake.min(ADOPTION_PAUSE) } else { wake };
-    }
-    Ok(Action::requeue(wake.max(NEWS_PAUSE).min(REST)))
+    Ok(())
 }
 
 fn owner<K: ServiceResource>(resource: &K) -> Result<Owner, ReconcileError> {
@@ -192,40 +232,21 @@ fn owner<K: ServiceResource>(resource: &K) -> Result<Owner, ReconcileError> {
     Ok(Owner { namespace, reference, pods: resource.spec().pods.clone().unwrap_or_default() })
 }
 
-/// What a service is called on a Deployment that has given it its place.
-fn title<K: ServiceResource>(resource: &K) -> String {
-    format!("{}/{}", K::kind(&()), resource.name_any())
-}
-
 /// The adoption that is to be seen to. One that is over is not looked at again.
-async fn adoption<'a>(
-    resource: &'a impl ServiceResource,
-    title: &'a str,
+async fn adoption<'a, K: ServiceResource>(
+    resource: &'a K,
     context: &Context,
+    known: &Known,
     namespace: &str,
-) -> Result<Option<Adoption<'a>>, ReconcileError> {
+) -> Result<Option<Adoption<'a>>, AdoptError> {
     let Some(spec) = &resource.spec().adopts else { return Ok(None) };
     if !spec.undo && resource.status().is_some_and(status::is_adopted) {
         return Ok(None);
     }
-    let deployment = adopt::look(&context.client, namespace, &spec.deployment).await;
-    let deployment = deployment.map_err(|error| not_adopted("look at", spec, error))?;
-    Ok(Some(Adoption { spec, service: title, deployment }))
-}
-
-async fn tell(
-    adoption: &Adoption<'_>,
-    told: Option<adopt::Told>,
-    context: &Context,
-    namespace: &str,
-) -> Result<(), ReconcileError> {
-    let Some(told) = told else { return Ok(()) };
-    let written = adopt::write(&context.client, namespace, adoption, &told).await;
-    written.map_err(|error| not_adopted("scale", adoption.spec, error))
-}
-
-fn not_adopted(doing: &'static str, spec: &AdoptionSpec, source: kube::Error) -> ReconcileError {
-    ReconcileError::Adopt { doing, name: spec.deployment.clone(), source: Box::new(source) }
+    let deployment = adopt::look(&context.client, namespace, &spec.deployment).await?;
+    let service = format!("{}/{}", K::kind(&()), resource.name_any());
+    let frozen = known.registrar != RegistrarHealth::Healthy;
+    Ok(Some(Adoption { spec, service, deployment, frozen }))
 }
 
 fn dereference(resource: &impl ServiceResource, owner: Owner) -> Result<Service, Nonsense> {

@@ -76,7 +76,12 @@ fn a_deployment_keeps_what_the_service_has_not_got_yet() {
         (Role::Stable, gate, 4, (4, Some(4)), true, None),
     ] {
         let spec = spec(undo);
-        let adoption = Adoption { spec: &spec, service: SERVICE, deployment: Some(deployment(replicas, before)) };
+        let adoption = Adoption {
+            spec: &spec,
+            service: SERVICE.to_owned(),
+            frozen: false,
+            deployment: Some(deployment(replicas, before)),
+        };
         let expected = told.map(|(replicas, before)| Told::Scale { replicas, before });
         let found = adoption.told(4, &status(&release, role, phase.clone()), &instances(&release, serving));
         assert_eq!(found, expected, "{role:?} {phase:?} with {serving}, {replicas} of {before:?}");
@@ -89,7 +94,7 @@ fn a_deployment_that_another_service_has_taken_is_not_touched() {
     let other = Some("WebService/other".to_owned());
     let deployment = Deployment { adopted_by: other, ..deployment(3, Some(4)) };
     let spec = spec(false);
-    let adoption = Adoption { spec: &spec, service: SERVICE, deployment: Some(deployment) };
+    let adoption = Adoption { spec: &spec, service: SERVICE.to_owned(), frozen: false, deployment: Some(deployment) };
     let status = status(&release, Role::Stable, Phase::Gate);
     assert_eq!(adoption.told(4, &status, &instances(&release, 4)), None);
     let (over, word, sentence) = adoption.condition(&status, &[]);
@@ -98,11 +103,25 @@ fn a_deployment_that_another_service_has_taken_is_not_touched() {
 }
 
 #[test]
+fn nobody_who_serves_is_stopped_while_registrations_do_not_go_through() {
+    let (release, spec) = (release(1), spec(false));
+    let status = status(&release, Role::Candidate, Phase::Progressing { batch: 0 });
+    let told = |serving: u32, replicas: u32| {
+        let deployment = Some(deployment(replicas, Some(4)));
+        let adoption = Adoption { spec: &spec, service: SERVICE.to_owned(), frozen: true, deployment };
+        adoption.told(4, &status, &instances(&release, serving))
+    };
+    assert_eq!(told(3, 3), None);
+    assert_eq!(told(1, 2), Some(Told::Scale { replicas: 3, before: 4 }), "R5");
+}
+
+#[test]
 fn what_is_given_back_is_whole_first() {
     let release = release(1);
     let spec = spec(true);
     let wanted = || RolloutSpec { replicas: 4, target: Some(release.clone()), ..RolloutSpec::default() };
-    let mut adoption = Adoption { spec: &spec, service: SERVICE, deployment: Some(deployment(4, Some(4))) };
+    let mut adoption =
+        Adoption { spec: &spec, service: SERVICE.to_owned(), frozen: false, deployment: Some(deployment(4, Some(4))) };
     assert_eq!(adoption.wanted(wanted()).replicas, 0);
     assert_eq!(adoption.wanted(wanted()).withdrawn.unwrap().release, release.id);
     adoption.deployment.as_mut().unwrap().available = 3;
@@ -138,7 +157,12 @@ impl World {
     fn reconcile(&mut self) {
         self.now += 500;
         let spec = self.spec.clone();
-        let adoption = Adoption { spec: &spec, service: SERVICE, deployment: Some(self.deployment.clone()) };
+        let adoption = Adoption {
+            spec: &spec,
+            service: SERVICE.to_owned(),
+            frozen: false,
+            deployment: Some(self.deployment.clone()),
+        };
         let observed = Observed { instances: self.pods.clone(), ..Observed::default() };
         let wanted = adoption.wanted(self.wanted.clone());
         let decision = step(&wanted, &self.status, &observed, Timestamp::from_millis(self.now));
