@@ -223,7 +223,7 @@ async fn carry_out(
     for change in changes {
         writer.apply(change, |id| release_of(status, id)).await?;
     }
-    Ok(())
+    writer.unpin(status).await
 }
 
 fn owner<K: ServiceResource>(resource: &K) -> Result<Owner, ReconcileError> {
