@@ -21,7 +21,7 @@ fn prefix() -> String {
 }
 
 /// A platform with the environments local, test and product.
-fn platform(place: &Place, kubeconfig: &Path) -> TestPlatform {
+fn platform(kubeconfig: &Path) -> TestPlatform {
     let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
     let there = cluster::trusted_registry(port);
     let kubernetes = json!({
@@ -79,7 +79,7 @@ async fn one_server_has_environments_here_and_on_clusters() {
     let Some(place) = Place::new("environments").await else { return };
     let kubeconfig = cluster::kubeconfig().unwrap();
     install(&place.images, &kubeconfig, None);
-    let mut platform = platform(&place, &kubeconfig);
+    let mut platform = platform(&kubeconfig);
     let project = project(&platform);
 
     for environment in ["local", "test"] {
@@ -106,22 +106,29 @@ async fn one_server_has_environments_here_and_on_clusters() {
         .unwrap();
     assert!(approved.status.success(), "{approved:?}");
 
-    // What was told to a cluster goes on without the server.
     greeter_version(&project, "better");
     platform.barge(&project, &["deploy", "-e", "test"]);
-    let second = status(&place, "test").await.candidate.unwrap();
-    platform.barge(&project, &["approve", "-e", "test"]);
+    platform.barge(&project, &["approve", "-e", "test", "--wait", "complete"]);
+    // Both nodes have the image: with the platform goes the registry that it was pulled from.
+    platform.barge(&project, &["scale", "-e", "test", "4"]);
+    let second = status(&place, "test").await.stable.unwrap();
+    until("four of the second release", async || status(&place, "test").await.available == 4).await;
+
+    // What was told to a cluster goes on without the server.
+    platform.barge(&project, &["restart", "-e", "test"]);
     platform.kill();
-    until("the release is complete without the server", async || {
+    until("all instances anew, without the server", async || {
         let status = status(&place, "test").await;
-        status.stable.as_ref() == Some(&second) && status.instances.len() == 2 && status.available == 2
+        let of_restart = status.instances.iter().filter(|instance| instance.release != second);
+        status.candidate.is_none() && status.available == 4 && of_restart.count() == 4
     })
     .await;
+    let restarted = status(&place, "test").await.stable.unwrap();
     platform.up();
     let told = platform.barge_json(&project, &["releases", "-e", "test"]);
-    assert_eq!(told["releases"][0]["id"].as_str(), Some(second.as_str()), "{told}");
+    assert_eq!(told["releases"][0]["id"].as_str(), Some(restarted.as_str()), "{told}");
     let product = status(&place, "product").await;
-    assert_ne!(product.stable.as_ref(), Some(&second), "environments have releases of their own");
+    assert_ne!(product.stable.as_ref(), Some(&restarted), "environments have releases of their own");
 
     let namespaces: Api<Namespace> = Api::all(place.client.clone());
     for environment in ["test", "product"] {
