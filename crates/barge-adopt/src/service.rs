@@ -1,10 +1,13 @@
 //! The service in the place of a Deployment: made, approved, given back. Written as the server would write it, so that a server can go
 //! on with it.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use barge_cluster::AskError;
 use barge_crds::spec::{AdoptionSpec, ApprovalSpec, ServiceSpec};
 use barge_crds::values::from_time;
-use barge_crds::{GROUP, RpcService, RpcServiceSpec, ServiceResource, WebService, WebServiceSpec, names};
+use barge_crds::{RpcService, RpcServiceSpec, ServiceResource, WebService, WebServiceSpec, names};
 use barge_model::manifest::Kind;
 use barge_model::rollout::RolloutSpec;
 use barge_model::{Origin, Release, ReleaseId, ServiceKey, Timestamp};
@@ -35,6 +38,14 @@ pub enum ServiceError {
     /// Nobody approves what nobody can have looked at.
     #[error("its first instance is not at the gate: {0}")]
     NotAtGate(String),
+    /// Somebody else was always first.
+    #[error("approve the {kind} {name}: it was changed by others all the time")]
+    Restless {
+        /// What kind it is of.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// The API server refused, or was not there.
     #[error("{doing} the {kind} {name}")]
     Ask {
@@ -89,23 +100,41 @@ pub struct Adopted {
     pub spec: ServiceSpec,
     /// What became of it.
     pub status: barge_crds::ServiceStatus,
-    /// Whether a server looks after it.
-    pub has_server: bool,
+    /// What a server has noted on it; nothing where none looks after it.
+    of_server: BTreeMap<String, String>,
+    /// The version that was read.
+    version: Option<String>,
 }
 
+/// Who writes what the server writes: it goes on with that, and takes away what it does not want any more.
+const SERVER_S_OWN: &str = "server.barge.dev";
 /// On a resource that a server has written.
 const SERVER: &str = "barge.dev/server-replicas";
+/// So often is an approval written that somebody else comes before.
+const TRIES: u32 = 20;
+/// Before another try.
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl Adopted {
+    /// Whether a server looks after it.
+    pub fn has_server(&self) -> bool {
+        !self.of_server.is_empty()
+    }
+
     fn of<K: ServiceResource>(resource: &K) -> Self {
         Self {
             kind: K::KIND,
             name: resource.name_any(),
             spec: resource.spec().clone(),
             status: resource.status().cloned().unwrap_or_default(),
-            has_server: resource.annotations().contains_key(SERVER),
+            of_server: resource.annotations().iter().filter(|(name, _)| *name == SERVER).map(pair).collect(),
+            version: resource.resource_version(),
         }
     }
+}
+
+fn pair((name, value): (&String, &String)) -> (String, String) {
+    (name.clone(), value.clone())
 }
 
 /// What the service is to be.
@@ -156,16 +185,15 @@ async fn make<K>(client: &Client, namespace: &str, resource: &K, for_real: bool)
 where
     K: ServiceResource + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    // The server's own name: it goes on with what is written here, and takes back what it does not want any more.
-    let parameters = PostParams { dry_run: !for_real, field_manager: Some(format!("server.{GROUP}")) };
     let name = resource.name_any();
-    match api.create(&parameters, resource).await {
-        Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            Err(ServiceError::Exists { kind: word(K::KIND), name })
-        }
-        made => made.map(drop).map_err(|source| asked("make", K::KIND, &name, source)),
+    if find_one::<K>(client, namespace, &name).await?.is_some() {
+        return Err(ServiceError::Exists { kind: word(K::KIND), name });
     }
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    // Not forced: where somebody makes one at this very moment, both are told.
+    let parameters = PatchParams { dry_run: !for_real, ..PatchParams::apply(SERVER_S_OWN) };
+    let made = api.patch(&name, &parameters, &Patch::Apply(resource)).await;
+    made.map(drop).map_err(|source| asked("make", K::KIND, &name, source))
 }
 
 /// The service that takes a Deployment's place.
@@ -179,22 +207,59 @@ pub async fn find(client: &Client, namespace: &str, deployment: &str) -> Result<
     found.ok_or_else(|| ServiceError::NotAdopted(deployment.to_owned()))
 }
 
-/// Lets the rest of the release follow, which names the one that is there.
+/// Lets the rest of the release follow, which names the one that was seen.
 ///
 /// # Errors
 /// Its first instance is not at the gate, or the API server refused.
-pub async fn approve(client: &Client, namespace: &str, adopted: &Adopted, who: &Who) -> Result<(), ServiceError> {
-    let release = adopted.spec.release.as_ref().filter(|_| adopted.status.waiting_on.on == "approval");
-    let release = release.ok_or_else(|| ServiceError::NotAtGate(adopted.status.waiting_on.message.clone()))?;
+pub async fn approve(client: &Client, namespace: &str, seen: &Adopted, who: &Who) -> Result<(), ServiceError> {
+    let release = seen.spec.release.as_ref().filter(|_| seen.status.waiting_on.on == "approval");
+    let release = release.ok_or_else(|| ServiceError::NotAtGate(seen.status.waiting_on.message.clone()))?;
     let approval = ApprovalSpec {
         release: release.id.clone(),
         digest: release.digest.clone(),
         by: who.name.clone(),
         at: from_time(who.now),
     };
-    // The rule of the resource holds it to the release, should there be another one since.
-    write(client, namespace, adopted, "approve", json!({ "version": adopted.spec.version + 1, "approval": approval }))
-        .await
+    let mut found = seen.clone();
+    for _ in 0..TRIES {
+        let written = match found.kind {
+            Kind::Web => apply_approval::<WebService>(client, namespace, &found, &approval).await,
+            Kind::Rpc => apply_approval::<RpcService>(client, namespace, &found, &approval).await,
+        };
+        match written {
+            // The operator writes the status all the time, which makes another version.
+            Err(kube::Error::Api(status)) if status.is_conflict() => tokio::time::sleep(PAUSE).await,
+            written => return written.map_err(|source| failed("approve", seen, source)),
+        }
+        let deployment = found.spec.adopts.as_ref().map(|adopts| adopts.deployment.clone()).unwrap_or_default();
+        found = find(client, namespace, &deployment).await?;
+        if found.spec.release.as_ref().map(|release| &release.id) != Some(&approval.release) {
+            return Err(ServiceError::NotAtGate("another release has taken its place".to_owned()));
+        }
+    }
+    Err(ServiceError::Restless { kind: word(seen.kind), name: seen.name.clone() })
+}
+
+/// The whole of it, in the version that was read: whoever applies takes away what is not said.
+async fn apply_approval<K>(
+    client: &Client,
+    namespace: &str,
+    found: &Adopted,
+    approval: &ApprovalSpec,
+) -> Result<(), kube::Error>
+where
+    K: ServiceResource + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let approval = Some(approval.clone());
+    let spec = ServiceSpec { version: found.spec.version + 1, approval, ..found.spec.clone() };
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": { "name": found.name, "annotations": found.of_server, "resourceVersion": found.version },
+        "spec": spec,
+    });
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    api.patch(&found.name, &PatchParams::apply(SERVER_S_OWN).force(), &Patch::Apply(patch)).await.map(drop)
 }
 
 /// Gives the place back.
@@ -202,7 +267,19 @@ pub async fn approve(client: &Client, namespace: &str, adopted: &Adopted, who: &
 /// # Errors
 /// The API server refused, or was not there.
 pub async fn undo(client: &Client, namespace: &str, adopted: &Adopted) -> Result<(), ServiceError> {
-    write(client, namespace, adopted, "give back", json!({ "adopts": { "undo": true } })).await
+    let (patch, parameters) =
+        (Patch::Merge(json!({ "spec": { "adopts": { "undo": true } } })), PatchParams::apply("adopt.barge.dev"));
+    let written = match adopted.kind {
+        Kind::Web => {
+            let api: Api<WebService> = Api::namespaced(client.clone(), namespace);
+            api.patch(&adopted.name, &parameters, &patch).await.map(drop)
+        }
+        Kind::Rpc => {
+            let api: Api<RpcService> = Api::namespaced(client.clone(), namespace);
+            api.patch(&adopted.name, &parameters, &patch).await.map(drop)
+        }
+    };
+    written.map_err(|source| failed("give back", adopted, source))
 }
 
 /// Removes the service, of which nothing is left.
@@ -222,27 +299,6 @@ pub async fn forget(client: &Client, namespace: &str, adopted: &Adopted) -> Resu
         Kind::Rpc => delete::<RpcService>(client, namespace, &adopted.name).await,
     };
     done.map_err(|source| failed("delete", adopted, source))
-}
-
-async fn write(
-    client: &Client,
-    namespace: &str,
-    adopted: &Adopted,
-    doing: &'static str,
-    spec: serde_json::Value,
-) -> Result<(), ServiceError> {
-    let (patch, parameters) = (Patch::Merge(json!({ "spec": spec })), PatchParams::apply(&format!("server.{GROUP}")));
-    let written = match adopted.kind {
-        Kind::Web => {
-            let api: Api<WebService> = Api::namespaced(client.clone(), namespace);
-            api.patch(&adopted.name, &parameters, &patch).await.map(drop)
-        }
-        Kind::Rpc => {
-            let api: Api<RpcService> = Api::namespaced(client.clone(), namespace);
-            api.patch(&adopted.name, &parameters, &patch).await.map(drop)
-        }
-    };
-    written.map_err(|source| failed(doing, adopted, source))
 }
 
 fn failed(doing: &'static str, adopted: &Adopted, source: kube::Error) -> ServiceError {

@@ -7,8 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use barge_crds::WebService;
+use barge_engine::{Desired, Engine};
+use barge_model::ServiceKey;
+use barge_model::manifest::MilliCpu;
+use barge_model::rollout::RolloutSpec;
 use barge_operator::build::Settings;
-use barge_world::{PATIENCE, register};
+use barge_world::{PATIENCE, approval, register};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::ResourceExt;
@@ -61,14 +65,7 @@ impl World {
     async fn new(name: &str, change: impl FnOnce(&mut Value)) -> Option<Self> {
         let there = barge_world::Place::new(name).await?;
         let kubeconfig = barge_testkit::cluster::kubeconfig()?;
-        let settings = Settings {
-            barge_init: there.barge_init.clone(),
-            pull_secrets: Vec::new(),
-            registrar: None,
-            nodes: Default::default(),
-        };
-        let operator = barge_operator::run(there.client.clone(), settings, Some(there.namespace.clone()));
-        let (operator, registrar) = (tokio::spawn(operator), tokio::spawn(register(there.api())));
+        let (operator, registrar) = (operate(&there), tokio::spawn(register(there.api())));
         let world = Self { here: Place::new(), there, kubeconfig, operator, registrar };
         world.deploy(change).await;
         Some(world)
@@ -88,7 +85,8 @@ impl World {
             ],
             "ports": [{ "name": "http", "containerPort": 3000 }],
             "readinessProbe": { "httpGet": { "path": "/healthcheck", "port": "http" }, "periodSeconds": 1 },
-            "resources": { "limits": { "cpu": "500m", "memory": "64Mi" } },
+            // Others have their tests on these nodes as well.
+            "resources": { "limits": { "cpu": "20m", "memory": "32Mi" } },
         });
         let mut deployment = json!({
             "metadata": { "name": "shop" },
@@ -157,6 +155,45 @@ impl World {
         format!("{}:80", service.spec.unwrap().cluster_ip.unwrap()).parse().unwrap()
     }
 
+    /// Somebody kills the operator, and another one takes its place.
+    fn kill_the_operator(&mut self) {
+        self.operator.abort();
+        self.operator = operate(&self.there);
+    }
+
+    /// A server goes on with the service: a later release, and its approval.
+    async fn deploy_through_a_server(&mut self) {
+        let environment = "test".parse().unwrap();
+        let namespaces = self.there.namespace.parse().unwrap();
+        let settings = barge_engine_kube::Settings {
+            client: self.there.client.clone(),
+            namespaces,
+            environments: vec![environment],
+            images: None,
+        };
+        let engine = barge_engine_kube::KubernetesEngine::start(settings).unwrap();
+        let key = ServiceKey::new("test".parse().unwrap(), "shop".parse().unwrap());
+        let report = engine.report(&key).await.unwrap().unwrap();
+        assert_eq!((report.version, report.replicas), (2, 3), "what the server begins with");
+        let mut release = self.there.release("2", "good day", true).await;
+        release.config.resources.cpu = Some(MilliCpu(20));
+        let rollout =
+            RolloutSpec { replicas: report.replicas, target: Some(release.clone()), ..RolloutSpec::default() };
+        engine.apply(Desired { key: key.clone(), version: 3, rollout: rollout.clone() }).await.unwrap();
+        let status = async |service: &Self| service.service().await.unwrap().status.unwrap();
+        self.until("the gate of the next release", async || status(self).await.waiting_on.on == "approval").await;
+        assert_eq!((self.ours().await, self.left().await), (4, 0), "I1");
+        let rollout = RolloutSpec { approvals: vec![approval(&release)], ..rollout };
+        engine.apply(Desired { key, version: 4, rollout }).await.unwrap();
+        let everywhere = async || {
+            let status = status(self).await;
+            status.stable.as_deref() == Some(release.id.as_str())
+                && status.instances.len() == 3
+                && status.available == 3
+        };
+        self.until("the next release everywhere", everywhere).await;
+    }
+
     async fn until(&self, what: &str, reached: impl AsyncFn() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !reached().await {
@@ -168,6 +205,17 @@ impl World {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// An operator for one namespace, so that those of other tests are others' business.
+fn operate(there: &barge_world::Place) -> JoinHandle<()> {
+    let settings = Settings {
+        barge_init: there.barge_init.clone(),
+        pull_secrets: Vec::new(),
+        registrar: None,
+        nodes: Default::default(),
+    };
+    tokio::spawn(barge_operator::run(there.client.clone(), settings, Some(there.namespace.clone())))
 }
 
 /// Clients that ask a Service again and again, each time on a new connection: a Service balances connections.
@@ -220,7 +268,8 @@ async fn ask(address: SocketAddr) -> Result<(), String> {
     let mut stream = TcpStream::connect(address).await.map_err(step("connect"))?;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n").await.map_err(step("write"))?;
     let mut answer = Vec::new();
-    while !answer.ends_with(b"from greeter 1\n") {
+    // The answer is one line, after an empty one.
+    while !(answer.ends_with(b"\n") && !answer.ends_with(b"\r\n")) {
         if stream.read_buf(&mut answer).await.map_err(step("read"))? == 0 {
             return Err(format!("cut off after {:?}", String::from_utf8_lossy(&answer)));
         }
@@ -231,7 +280,7 @@ async fn ask(address: SocketAddr) -> Result<(), String> {
 // Registry, operator and load go on while `barge` is waited for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_deployment_gives_its_place_and_gets_it_back_without_losing_a_request() {
-    let Some(world) = World::new("adopt", |_| {}).await else { return };
+    let Some(mut world) = World::new("adopt", |_| {}).await else { return };
     let load = Load::start(world.address().await);
     load.goes_on("before").await;
 
@@ -251,14 +300,22 @@ async fn a_deployment_gives_its_place_and_gets_it_back_without_losing_a_request(
     let again = world.run("");
     assert!(again.code == 4 && again.err.contains("there is a WebService shop already"), "{}", again.told());
 
-    let approved = world.run("--approve --json").json();
-    assert_eq!(approved["state"], "complete", "{approved}");
+    assert_eq!(world.run("--approve --no-wait --json").json()["state"], "approved");
+    world.kill_the_operator();
+    let over = async || {
+        let conditions = world.service().await.unwrap().status.unwrap().conditions;
+        conditions.iter().any(|condition| condition.type_ == "Adopted" && condition.status == "True")
+    };
+    world.until("the whole place", over).await;
     assert_eq!((world.ours().await, world.left().await), (3, 0));
     let deployment = world.deployment().await;
     assert_eq!(deployment.annotations()["barge.dev/adopted-by"], "WebService/shop");
     let gone = async || world.deployment().await.status.unwrap_or_default().replicas.unwrap_or(0) == 0;
     world.until("the Deployment's pods are gone", gone).await;
     load.goes_on("in its place").await;
+
+    world.deploy_through_a_server().await;
+    load.goes_on("with a later release").await;
 
     // Whoever scales the Deployment later has a reason; nobody interferes.
     let scale = Patch::Merge(json!({ "spec": { "replicas": 1 } }));
@@ -269,7 +326,7 @@ async fn a_deployment_gives_its_place_and_gets_it_back_without_losing_a_request(
     let undone = world.run("--undo --json").json();
     assert_eq!(undone["state"], "given_back", "{undone}");
     assert_eq!((world.ours().await, world.left().await), (0, 3));
-    assert!(world.service().await.is_none());
+    assert!(world.service().await.is_some(), "the server's resource stays with it");
     assert!(!world.deployment().await.annotations().contains_key("barge.dev/adopted-by"));
     world
         .until("no pod of ours", async || {
@@ -312,8 +369,15 @@ async fn what_would_be_lost_is_told_all_at_once() {
     );
     let begun = world.run("--accept env --accept volumes --json").json();
     assert_eq!((&begun["state"], &begun["lost"][0]["name"]), (&json!("gate"), &json!("env.NODE")), "{begun}");
+    let approved = world.run("--approve");
+    assert_eq!(
+        approved.ok(),
+        "the service shop has the place of the Deployment shop, which has no instances any more\n"
+    );
+    assert_eq!((world.ours().await, world.left().await), (3, 0));
     let undone = world.run("--undo --json").json();
     assert_eq!(undone["state"], "given_back", "{undone}");
     assert_eq!((world.ours().await, world.left().await), (0, 3));
+    assert!(world.service().await.is_none());
     world.there.end().await;
 }

@@ -49,12 +49,12 @@ impl Place {
             let back = |adopted: &Adopted| Ok(condition(&adopted.status).is_some_and(|(word, ..)| word == "GivenBack"));
             self.follow(args, back, |_| false).await?;
             state = "given_back";
-            if !adopted.has_server {
+            if !adopted.has_server() {
                 forget(&self.client, &self.namespace, &adopted).await.map_err(|error| failure(&error))?;
             }
         }
         let (name, service) = (&args.deployment, &adopted.name);
-        self.terminal.data(&json!({ "service": service, "state": state }), |_| match (args.no_wait, adopted.has_server) {
+        self.terminal.data(&json!({ "service": service, "state": state }), |_| match (args.no_wait, adopted.has_server()) {
             (true, _) => format!("the Deployment {name} comes back, and then the service {service} goes"),
             (false, false) => format!("the Deployment {name} has its place again; the service {service} is gone"),
             (false, true) => {
@@ -134,7 +134,10 @@ fn condition(status: &ServiceStatus) -> Option<(&str, bool, &str)> {
 
 fn show(activity: &Activity, status: &ServiceStatus, last: &mut String) {
     let adoption = condition(status).map(|(_, _, sentence)| format!("{sentence}; ")).unwrap_or_default();
-    let sentence = format!("{adoption}{}", status.waiting_on.message);
+    // Why one does not become ready is what people wait to know.
+    let reason = status.instances.iter().find_map(|instance| instance.reason.as_deref()?.lines().next());
+    let reason = reason.map(|reason| format!("; {reason}")).unwrap_or_default();
+    let sentence = format!("{adoption}{}{reason}", status.waiting_on.message);
     if sentence != *last && status.observed_generation > 0 {
         activity.line(Style::Dim, &sentence);
         activity.now(&sentence);
