@@ -269,7 +269,7 @@ async fn ask(address: SocketAddr) -> Result<(), String> {
     stream.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n").await.map_err(step("write"))?;
     let mut answer = Vec::new();
     // The answer is one line, after an empty one.
-    while !(answer.ends_with(b"\n") && !answer.ends_with(b"\r\n")) {
+    while !answer.ends_with(b"\n") || answer.ends_with(b"\r\n") {
         if stream.read_buf(&mut answer).await.map_err(step("read"))? == 0 {
             return Err(format!("cut off after {:?}", String::from_utf8_lossy(&answer)));
         }
