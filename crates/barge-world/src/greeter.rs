@@ -95,7 +95,8 @@ impl Greeter {
         self.wait_for(2 * PATIENCE, what, reached).await
     }
 
-    async fn wait_for(
+    /// The same for as long as somebody says.
+    pub async fn wait_for(
         &self,
         patience: Duration,
         what: &str,
@@ -103,7 +104,9 @@ impl Greeter {
     ) -> ServiceStatus {
         let deadline = Instant::now() + patience;
         loop {
-            let status = self.services().get("greeter").await.unwrap().status.unwrap_or_default();
+            // The API server may be away for a moment, where a test has killed it.
+            let status =
+                self.services().get("greeter").await.ok().and_then(|service| service.status).unwrap_or_default();
             let answers = i64::try_from(self.version).unwrap() == status.version
                 || status.conditions.iter().any(|condition| condition.reason == "Nonsense");
             if answers && reached(&status) {
