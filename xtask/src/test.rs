@@ -32,7 +32,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let cluster = build_and_start()?;
     let mut command = Command::new("cargo");
     command.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", "--quiet"]).args(&args.rest);
-    command.env("BARGE_TEST_SKIPPED", &skipped);
+    // Which cluster tests use is decided here, and nowhere else.
+    command.env("BARGE_TEST_SKIPPED", &skipped).env_remove("KUBECONFIG");
     if let Some(cluster) = &cluster {
         command.env("BARGE_TEST_KUBECONFIG", cluster.kubeconfig());
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::Result;
 
@@ -11,9 +12,31 @@ use crate::{root, run, setup};
 /// How many nodes the tests need: instances of a service must be able to outlive one.
 const NODES: &str = "2";
 
+/// The ConfigMap by which a cluster of somebody's own allows what tests do: they install Barge, kill its parts, and take it away again.
+const CONSENT: &str = "barge-tests-allowed";
+
+/// A cluster that somebody has given, and that allows tests. A KUBECONFIG is in many environments for another reason.
+fn allowed() -> Option<PathBuf> {
+    static ALLOWED: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let ask = || {
+        let given = given()?;
+        let mut look = Command::new("kubectl");
+        look.arg("--kubeconfig").arg(&given).args(["get", "configmap", CONSENT]);
+        look.args(["-n", "default", "--request-timeout=10s"]);
+        if look.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+            return Some(given);
+        }
+        eprintln!(
+            "xtask: the cluster of KUBECONFIG does not allow tests, and one of our own is used; hint: kubectl create configmap {CONSENT} -n default"
+        );
+        None
+    };
+    ALLOWED.get_or_init(ask).clone()
+}
+
 /// Installs and builds what a cluster needs.
 pub(crate) fn prepare() -> Result<()> {
-    if given().is_some() || running() {
+    if allowed().is_some() || running() {
         return Ok(());
     }
     setup::packages_of_the_cluster()?;
@@ -29,7 +52,7 @@ pub(crate) struct ForTests {
 impl ForTests {
     /// Starts one that was prepared, unless one is there.
     pub(crate) fn start() -> Result<Self> {
-        let started = given().is_none() && !running();
+        let started = allowed().is_none() && !running();
         // Ended also where the start broke off.
         let cluster = Self { started };
         if started {
@@ -40,7 +63,7 @@ impl ForTests {
 
     /// The way in.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
-        given().unwrap_or_else(kubeconfig)
+        allowed().unwrap_or_else(kubeconfig)
     }
 }
 
