@@ -263,6 +263,18 @@ impl Drop for Load {
     }
 }
 
+/// Waits until the Service is known to whoever sends its connections on: a moment after its endpoints are, and until then nobody answers.
+async fn until_answered(address: SocketAddr) {
+    let (mut answered, end) = (0, Instant::now() + PATIENCE);
+    while answered < 20 {
+        assert!(Instant::now() < end, "the Service at {address} is not answered for");
+        answered = match tokio::time::timeout(LIMIT, ask(address)).await {
+            Ok(Ok(())) => answered + 1,
+            _ => 0,
+        };
+    }
+}
+
 async fn ask(address: SocketAddr) -> Result<(), String> {
     let step = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
     let mut stream = TcpStream::connect(address).await.map_err(step("connect"))?;
@@ -281,7 +293,9 @@ async fn ask(address: SocketAddr) -> Result<(), String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_deployment_gives_its_place_and_gets_it_back_without_losing_a_request() {
     let Some(mut world) = World::new("adopt", |_| {}).await else { return };
-    let load = Load::start(world.address().await);
+    let address = world.address().await;
+    until_answered(address).await;
+    let load = Load::start(address);
     load.goes_on("before").await;
 
     let dry = world.run("--dry-run --json").json();
