@@ -50,7 +50,8 @@ fn serve(config: Config) -> Result<(), String> {
     for stream in listener.incoming().flatten() {
         let config = Arc::clone(&config);
         // A client that goes away ends its own connection and nothing else.
-        std::thread::spawn(move || answer_all(stream, &config));
+        // Where the machine has no room for another thread, this client is turned away, and the others are served.
+        let _ = std::thread::Builder::new().spawn(move || answer_all(stream, &config));
     }
     Ok(())
 }
