@@ -50,6 +50,13 @@ pub struct Settings {
     pub nodes: Nodes,
 }
 
+impl Settings {
+    /// Images that anybody may pull, no registrar, any node.
+    pub fn new(barge_init: impl Into<String>) -> Self {
+        Self { barge_init: barge_init.into(), pull_secrets: Vec::new(), registrar: None, nodes: Nodes::default() }
+    }
+}
+
 /// Which nodes instances may go to, where services have nodes of their own. Concerns releases that are begun from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Nodes {

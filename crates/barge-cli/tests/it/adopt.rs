@@ -209,12 +209,7 @@ impl World {
 
 /// An operator for one namespace, so that those of other tests are others' business.
 fn operate(there: &barge_world::Place) -> JoinHandle<()> {
-    let settings = Settings {
-        barge_init: there.barge_init.clone(),
-        pull_secrets: Vec::new(),
-        registrar: None,
-        nodes: Default::default(),
-    };
+    let settings = Settings::new(&*there.barge_init);
     tokio::spawn(barge_operator::run(there.client.clone(), settings, Some(there.namespace.clone())))
 }
 

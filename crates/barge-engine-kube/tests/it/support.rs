@@ -41,12 +41,7 @@ impl World {
     /// None, said aloud, where there is no cluster.
     pub(crate) async fn new(name: &str) -> Option<Self> {
         let place = Place::new(name).await?;
-        let settings = build::Settings {
-            barge_init: place.barge_init.clone(),
-            pull_secrets: Vec::new(),
-            registrar: None,
-            nodes: Default::default(),
-        };
+        let settings = build::Settings::new(&*place.barge_init);
         let (client, namespace) = (place.client.clone(), place.namespace.clone());
         let operator = tokio::spawn(barge_operator::run(client, settings, Some(namespace)));
         let registrar = tokio::spawn(barge_world::register(place.api()));

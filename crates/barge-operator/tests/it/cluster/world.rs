@@ -42,12 +42,7 @@ impl World {
     /// None, said aloud, where there is no cluster.
     pub(crate) async fn new(name: &str) -> Option<Self> {
         let place = Place::new(name).await?;
-        let settings = Settings {
-            barge_init: place.barge_init.clone(),
-            pull_secrets: Vec::new(),
-            registrar: None,
-            nodes: Default::default(),
-        };
+        let settings = Settings::new(&*place.barge_init);
         let operator = operate(&place, &settings);
         let registrar = tokio::spawn(register(place.api()));
         Some(Self { greeter: Greeter::new(place), settings, operator, registrar })

@@ -77,12 +77,8 @@ impl World {
         let serving = Gateway::new(Arc::clone(&table), GatewayConfig::default()).serve(requests, stop.clone());
         let routes = api::router(Arc::clone(&table), TOKEN);
         let desk = listen("0.0.0.0:0").await.local_addr().unwrap();
-        let settings = Settings {
-            barge_init: place.barge_init.clone(),
-            pull_secrets: Vec::new(),
-            registrar: Some(format!("http://{HERE}:{}", desk.port())),
-            nodes: Default::default(),
-        };
+        let registrar = Some(format!("http://{HERE}:{}", desk.port()));
+        let settings = Settings { registrar, ..Settings::new(&*place.barge_init) };
         let tasks = vec![
             tokio::spawn(async move { serving.await.unwrap() }),
             tokio::spawn(async move { axum::serve(registrations, routes).await.unwrap() }),
