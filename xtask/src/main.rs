@@ -95,3 +95,13 @@ fn output(command: &mut Command) -> Result<String> {
     }
     String::from_utf8(output.stdout).with_context(|| format!("read the output of {shown}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_chore_can_be_asked_for() {
+        super::Line::command().debug_assert();
+    }
+}

@@ -15,6 +15,7 @@ const PODS_OF_A_SERVICE: u32 = 14;
 
 /// How much.
 #[derive(clap::Args)]
+#[group(id = "operator")]
 pub(super) struct Args {
     /// operator: how many services, of 10 instances each
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(4..=10_000))]
