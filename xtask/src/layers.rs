@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::output;
 
 /// What each crate may use of ours, in the order from the bottom up. Tests may use more.
-const LAYERS: [(&str, &[&str]); 24] = [
+const LAYERS: [(&str, &[&str]); 26] = [
     ("barge-model", &[]),
     ("barge-runtime", &[]),
     ("barge-init", &[]),
@@ -23,6 +23,8 @@ const LAYERS: [(&str, &[&str]); 24] = [
         &["barge-model", "barge-crds", "barge-entrypoint", "barge-image", "barge-registry", "barge-testkit"],
     ),
     ("barge-image", &["barge-model"]),
+    ("barge-java", &["barge-model", "barge-image"]),
+    ("barge-sbom", &["barge-model", "barge-image", "barge-java"]),
     ("barge-registry", &["barge-runtime"]),
     ("barge-gateway", &["barge-model", "barge-runtime"]),
     ("barge-registrar", &["barge-model", "barge-gateway", "barge-crds", "barge-runtime"]),

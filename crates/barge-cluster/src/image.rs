@@ -2,11 +2,12 @@
 //!
 //! There is no image of Barge to be had anywhere: who has the program has the image, of the same version, for the same kind of machine.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use barge_image::image::{Base, Runtime, assemble};
 use barge_image::layer::{self, LayerError};
-use barge_image::plan::{Entry, LayerPlan};
+use barge_image::plan::{Content, Entry, LayerPlan};
 use barge_image::{Image, RegistryError};
 
 use crate::VERSION;
@@ -68,6 +69,7 @@ pub async fn build(program: &Path, barge_init: &Path) -> Result<Image, ImageErro
     let labels = [("org.opencontainers.image.title", "barge"), ("org.opencontainers.image.version", VERSION)];
     let runtime = Runtime {
         command: vec!["/app/barge".to_owned(), "--help".to_owned()],
+        environment: BTreeMap::new(),
         labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
     };
     Ok(assemble(Base::default(), &[layer], &runtime))
@@ -83,7 +85,7 @@ fn plan(files: Vec<(String, PathBuf)>) -> Result<LayerPlan, ImageError> {
         let size =
             std::fs::metadata(&source).map_err(|error| ImageError::Read { path: source.clone(), source: error })?.len();
         let executable = path != CERTIFICATES;
-        plan.insert(path, Entry::File { source, size, executable });
+        plan.insert(path, Entry::File { content: Content::Path(source), size, executable, stamped: false });
     }
     Ok(plan)
 }

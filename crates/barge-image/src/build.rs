@@ -1,13 +1,13 @@
-//! The build type `files`: a directory or a file, below /app, on a base.
+//! From planned layers and a base to an image.
 
 use std::path::Path;
 
 use crate::base::{self, BaseError};
 use crate::image::{Image, Runtime, assemble};
 use crate::layer::{self, LayerError};
+use crate::plan::{self, PlannedLayer};
 use crate::registry::Client;
 use crate::scan::{ScanError, scan};
-use crate::{image, plan};
 
 /// Why an image could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -34,14 +34,21 @@ pub enum BuildError {
 /// What to build.
 #[derive(Debug, Clone)]
 pub struct BuildRequest<'a> {
-    /// The built files.
-    pub path: &'a Path,
-    /// What of them does not belong into the image.
-    pub leave_out: &'a [&'a str],
+    /// The application's own layers, lowest first.
+    pub layers: Vec<PlannedLayer>,
     /// `scratch`, `oci:DIRECTORY` or a registry reference.
     pub base: &'a str,
     /// What the image says of itself.
     pub runtime: Runtime,
+}
+
+/// The one layer of the build type `files`: a directory or a file, below /app, without what is left out.
+///
+/// # Errors
+/// The files cannot become an image.
+pub fn files(path: &Path, leave_out: &[&str]) -> Result<PlannedLayer, BuildError> {
+    let found = scan(path, leave_out).map_err(BuildError::Scan)?;
+    Ok(PlannedLayer { name: "files", why: "everything that was built", entries: plan::files(&found) })
 }
 
 /// Builds an image. `client` is asked for a base that lies in a registry.
@@ -49,12 +56,10 @@ pub struct BuildRequest<'a> {
 /// # Errors
 /// What cannot be read, written or fetched.
 pub async fn build(request: BuildRequest<'_>, client: Option<&Client>) -> Result<Image, BuildError> {
-    let found = scan(request.path, request.leave_out).map_err(BuildError::Scan)?;
-    let layer_plan = plan::files(&found);
-    let written = tokio::task::spawn_blocking(move || layer::write(&layer_plan));
-    let base: image::Base = base::load(request.base, client)
-        .await
-        .map_err(|source| BuildError::Base { name: request.base.to_owned(), source })?;
+    let BuildRequest { layers, base, runtime } = request;
+    let write = move || layers.iter().map(|layer| layer::write(&layer.entries)).collect::<Result<Vec<_>, _>>();
+    let written = tokio::task::spawn_blocking(write);
+    let base = base::load(base, client).await.map_err(|source| BuildError::Base { name: base.to_owned(), source })?;
     let own = written.await.map_err(|_| BuildError::Interrupted)?.map_err(BuildError::Layer)?;
-    Ok(assemble(base, &[own], &request.runtime))
+    Ok(assemble(base, &own, &runtime))
 }

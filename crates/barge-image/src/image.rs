@@ -83,6 +83,8 @@ pub struct Base {
 pub struct Runtime {
     /// The program and its arguments.
     pub command: Vec<String>,
+    /// Environment variables; the base's are kept, the same name wins here.
+    pub environment: BTreeMap<String, String>,
     /// Labels, such as the service's name.
     pub labels: BTreeMap<String, String>,
 }
@@ -101,6 +103,7 @@ pub fn assemble(base: Base, own: &[Layer], runtime: &Runtime) -> Image {
     // A base's entrypoint would swallow the command; what starts the service is said in barge.yaml alone.
     config["config"]["Entrypoint"] = Value::Null;
     config["config"]["Cmd"] = json!(runtime.command);
+    set_environment(&mut config["config"]["Env"], &runtime.environment);
     for (name, value) in &runtime.labels {
         config["config"]["Labels"][name] = json!(value);
     }
@@ -126,6 +129,17 @@ pub fn assemble(base: Base, own: &[Layer], runtime: &Runtime) -> Image {
     });
     let manifest = canonical(manifest);
     Image { digest: layer::digest(&manifest), manifest, config, layers }
+}
+
+/// Variables are a list of `NAME=value`.
+fn set_environment(list: &mut Value, ours: &BTreeMap<String, String>) {
+    let name = |entry: &Value| entry.as_str().and_then(|text| text.split_once('=')).map(|(name, _)| name.to_owned());
+    let theirs = list.as_array().cloned().unwrap_or_default();
+    let kept = theirs.into_iter().filter(|entry| name(entry).is_none_or(|name| !ours.contains_key(&name)));
+    let all: Vec<Value> = kept.chain(ours.iter().map(|(name, value)| json!(format!("{name}={value}")))).collect();
+    if !all.is_empty() {
+        *list = json!(all);
+    }
 }
 
 /// A document's bytes with its keys sorted. serde_json keeps the order of insertion instead where any crate of the build asks it to,

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::compress::Compressor;
-use crate::plan::{Entry, LayerPlan};
+use crate::plan::{Content, Entry, LayerPlan};
 
 /// Why a layer could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +86,14 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, path: &str, entry: &Entry) -> Res
             header.set_mode(0o777);
             tar.append_link(&mut header, path, target).map_err(LayerError::Write)
         }
-        Entry::File { source, size, executable } => {
+        Entry::File { content, size, executable, stamped } => {
             header.set_entry_type(tar::EntryType::Regular);
             header.set_mode(if *executable { 0o755 } else { 0o644 });
             header.set_size(*size);
-            let mut exact = Exact::open(source, *size)?;
+            if *stamped {
+                header.set_mtime(stamp(content, *size)?);
+            }
+            let mut exact = Exact::open(content, *size)?;
             let appended = tar.append_data(&mut header, path, &mut exact);
             exact.judge()?;
             appended.map_err(LayerError::Write)
@@ -98,36 +101,64 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, path: &str, entry: &Entry) -> Res
     }
 }
 
+/// A modification time that is another one for other content: within ten years from 1980 on, before which some tools know no time.
+fn stamp(content: &Content, size: u64) -> Result<u64, LayerError> {
+    const FIRST: u64 = 315_532_800;
+    const SPAN: u64 = 10 * 365 * 86_400;
+    let mut exact = Exact::open(content, size)?;
+    let mut hashing = Hashing::new(io::sink());
+    let copied = io::copy(&mut exact, &mut hashing);
+    exact.judge()?;
+    copied.map_err(LayerError::Write)?;
+    let hash = hashing.hasher.finalize();
+    let number = hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+    Ok(FIRST + number % SPAN)
+}
+
 /// Reads exactly as many bytes as planned, and remembers what went wrong with the source, apart from what goes wrong with the target.
 struct Exact {
     path: PathBuf,
     planned: u64,
     left: u64,
-    file: File,
+    bytes: Box<dyn Read>,
     failed: Option<io::Error>,
     changed: bool,
 }
 
 impl Exact {
-    fn open(path: &Path, planned: u64) -> Result<Self, LayerError> {
-        let read = |source| LayerError::Read { path: path.to_owned(), source };
-        // Where a pipe has taken the file's place meanwhile, opening it would wait for a writer, perhaps for ever.
-        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(read)?;
-        if !file.metadata().map_err(read)?.is_file() {
-            return Err(LayerError::Changed { path: path.to_owned(), planned });
-        }
-        Ok(Self { path: path.to_owned(), planned, left: planned, file, failed: None, changed: false })
+    fn open(content: &Content, planned: u64) -> Result<Self, LayerError> {
+        let (path, bytes): (_, Box<dyn Read>) = match content {
+            Content::Path(path) => (path.clone(), Box::new(open_file(path, planned)?)),
+            Content::Bytes(bytes) => (PathBuf::new(), Box::new(io::Cursor::new(Arc::clone(bytes)))),
+            Content::Inside(inside) => {
+                let path = inside.archive().join(inside.member());
+                let bytes = inside.open().map_err(|source| LayerError::Read { path: path.clone(), source })?;
+                (path, bytes)
+            }
+        };
+        Ok(Self { path, planned, left: planned, bytes, failed: None, changed: false })
     }
 
     fn judge(mut self) -> Result<(), LayerError> {
         if let Some(source) = self.failed.take() {
             return Err(LayerError::Read { path: self.path, source });
         }
-        let grown = self.left == 0 && matches!(self.file.read(&mut [0u8; 1]), Ok(1));
+        let grown = self.left == 0 && matches!(self.bytes.read(&mut [0u8; 1]), Ok(1));
         if self.changed || grown {
             return Err(LayerError::Changed { path: self.path, planned: self.planned });
         }
         Ok(())
+    }
+}
+
+fn open_file(path: &Path, planned: u64) -> Result<File, LayerError> {
+    let read = |source| LayerError::Read { path: path.to_owned(), source };
+    // Where a pipe has taken the file's place meanwhile, opening it would wait for a writer, perhaps for ever.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(read)?;
+    if file.metadata().map_err(read)?.is_file() {
+        Ok(file)
+    } else {
+        Err(LayerError::Changed { path: path.to_owned(), planned })
     }
 }
 
@@ -137,7 +168,7 @@ impl Read for Exact {
         if room == 0 {
             return Ok(0);
         }
-        match self.file.read(&mut buffer[..room]) {
+        match self.bytes.read(&mut buffer[..room]) {
             Ok(0) => {
                 self.changed = true;
                 Err(io::ErrorKind::UnexpectedEof.into())

@@ -46,8 +46,13 @@ impl Images {
     /// Builds an image of files and pushes it; the result is its repository and its digest.
     pub async fn push(&self, name: &str, files: &Path, command: &[&str]) -> (String, String) {
         let runtime =
-            Runtime { command: command.iter().map(|word| (*word).to_owned()).collect(), labels: Default::default() };
-        let image = build(BuildRequest { path: files, leave_out: &[], base: "scratch", runtime }, None).await.unwrap();
+            Runtime { command: command.iter().map(|word| (*word).to_owned()).collect(), ..Runtime::default() };
+        let image = build(
+            BuildRequest { layers: vec![barge_image::build::files(files, &[]).unwrap()], base: "scratch", runtime },
+            None,
+        )
+        .await
+        .unwrap();
         let target: Reference = format!("{}/{name}:latest", self.here).parse().unwrap();
         Client::new(HashMap::new()).unwrap().push(&image, &target, &|_| {}).await.unwrap();
         (format!("{}/{name}", self.there), image.digest)

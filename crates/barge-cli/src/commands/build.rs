@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use barge_image::build::BuildRequest;
+use barge_image::build::{BuildRequest, files};
 use barge_image::image::Runtime;
 use barge_image::registry::{Progress, Pushed};
 use barge_image::{BuildError, Client, Credentials, Image, Reference, RegistryError, layout};
@@ -125,16 +125,16 @@ pub(crate) async fn build_image(project: &Project, client: Option<&Client>, sink
     let name = project.manifest.name.to_string();
     let labels = [("org.opencontainers.image.title".to_owned(), name)].into();
     let base = project.base();
-    let request = BuildRequest {
-        path: &path,
-        leave_out: project.left_out(),
-        base: &base,
-        runtime: Runtime { command: command.0.clone(), labels },
-    };
-    let image = barge_image::build(request, client).await.map_err(|error| {
+    let failed = |error: BuildError| {
         let kind = if matches!(error, BuildError::Scan(_)) { Kind::Usage } else { Kind::General };
         Failure::from_error(kind, &error).context(&format!("build the image of {}", project.manifest.name))
-    })?;
+    };
+    let request = BuildRequest {
+        layers: vec![files(&path, project.left_out()).map_err(failed)?],
+        base: &base,
+        runtime: Runtime { command: command.0.clone(), labels, ..Runtime::default() },
+    };
+    let image = barge_image::build(request, client).await.map_err(failed)?;
     let built = Built { image, command };
     sink(Event::Built { digest: built.image.digest.clone(), size: built.size() });
     Ok(built)

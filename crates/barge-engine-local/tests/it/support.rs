@@ -113,7 +113,11 @@ impl World {
         if broken {
             std::fs::write(files.path().join("broken"), "").unwrap();
         }
-        let request = BuildRequest { path: files.path(), leave_out: &[], base: "scratch", runtime: Runtime::default() };
+        let request = BuildRequest {
+            layers: vec![barge_image::build::files(files.path(), &[]).unwrap()],
+            base: "scratch",
+            runtime: Runtime::default(),
+        };
         let image = barge_image::build(request, None).await.unwrap();
         let name = format!("{}/shop", self.registry);
         let target: Reference = format!("{name}:{version}").parse().unwrap();

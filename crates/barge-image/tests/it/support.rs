@@ -13,7 +13,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use barge_image::build::BuildRequest;
+use barge_image::build::{BuildRequest, files};
 use barge_image::image::Runtime;
 use barge_image::{Client, Credentials, Image, Reference, build};
 use barge_registry::{Operation, Storage, Verdict};
@@ -39,13 +39,14 @@ pub(crate) fn tree(files: &[(&str, &str)]) -> TempDir {
 
 pub(crate) fn runtime() -> Runtime {
     Runtime {
+        environment: std::collections::BTreeMap::new(),
         command: vec!["./greeter".to_owned(), "--port=8080".to_owned()],
         labels: [("dev.barge.service".to_owned(), "greeter".to_owned())].into(),
     }
 }
 
 pub(crate) async fn built(path: &Path, base: &str, client: Option<&Client>) -> Image {
-    build(BuildRequest { path, leave_out: &[], base, runtime: runtime() }, client).await.unwrap()
+    build(BuildRequest { layers: vec![files(path, &[]).unwrap()], base, runtime: runtime() }, client).await.unwrap()
 }
 
 /// A small image without a base.
