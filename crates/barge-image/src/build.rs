@@ -48,7 +48,7 @@ pub struct BuildRequest<'a> {
 /// The files cannot become an image.
 pub fn files(path: &Path, leave_out: &[&str]) -> Result<PlannedLayer, BuildError> {
     let found = scan(path, leave_out).map_err(BuildError::Scan)?;
-    Ok(PlannedLayer { name: "files", why: "everything that was built", entries: plan::files(&found) })
+    Ok(PlannedLayer { name: "files".into(), why: "everything that was built".into(), entries: plan::files(&found) })
 }
 
 /// Builds an image. `client` is asked for a base that lies in a registry.

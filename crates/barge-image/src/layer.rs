@@ -76,9 +76,9 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, path: &str, entry: &Entry) -> Res
     header.set_gid(0);
     header.set_size(0);
     match entry {
-        Entry::Directory => {
+        Entry::Directory | Entry::Shared => {
             header.set_entry_type(tar::EntryType::Directory);
-            header.set_mode(0o755);
+            header.set_mode(if *entry == Entry::Shared { 0o1777 } else { 0o755 });
             tar.append_data(&mut header, format!("{path}/"), io::empty()).map_err(LayerError::Write)
         }
         Entry::Link { target } => {

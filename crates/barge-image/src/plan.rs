@@ -1,5 +1,6 @@
 //! What goes where in the image: a pure function from what was found to the entries of a layer.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::{self, Read};
@@ -52,12 +53,14 @@ impl PartialEq for Content {
 
 impl Eq for Content {}
 
-/// One entry of a layer. Entries have no owner, no time of their own and one of three modes, so that nothing of the machine that
+/// One entry of a layer. Entries have no owner, no time of their own and one of four modes, so that nothing of the machine that
 /// builds gets into the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// A directory, mode 0755.
     Directory,
+    /// A directory that whoever the program runs as may write to, mode 1777, as /tmp has it.
+    Shared,
     /// A file, mode 0644 or 0755.
     File {
         /// Where the bytes are.
@@ -84,9 +87,9 @@ pub type LayerPlan = BTreeMap<String, Entry>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedLayer {
     /// What people call it, such as `dependencies`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Why it is a layer of its own, in a sentence.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
     /// What is in it.
     pub entries: LayerPlan,
 }
@@ -96,7 +99,7 @@ impl PlannedLayer {
     pub fn extent(&self) -> (usize, u64) {
         self.entries.values().fold((0, 0), |(files, bytes), entry| match entry {
             Entry::File { size, .. } => (files + 1, bytes + size),
-            Entry::Directory | Entry::Link { .. } => (files, bytes),
+            Entry::Directory | Entry::Shared | Entry::Link { .. } => (files, bytes),
         })
     }
 }
