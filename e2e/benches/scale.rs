@@ -144,6 +144,7 @@ async fn open(directory: &Path, engine: &Arc<FakeEngine>, shutdown: &Cancellatio
         gateway: Some("127.0.0.1:7402".to_owned()),
         domain: "localhost".to_owned(),
         gate: barge_api::GatePolicy::default(),
+        bases: barge_api::Bases::default(),
     };
     let database = directory.join("server.sqlite");
     let config = ServerConfig { database, environments: vec![environment], retention: Retention::default() };

@@ -336,6 +336,25 @@ pub struct EnvironmentView {
     /// Who has to approve a release there. Earlier servers do not say.
     #[serde(default)]
     pub gate: GatePolicy,
+    /// What images are built on where their projects name no base. Earlier servers do not say.
+    #[serde(default)]
+    pub bases: Bases,
+}
+
+/// What images are built on, by what is in them, where their projects name no base. Each is a reference such as
+/// `registry.example/java:21`; without one it is an empty base.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bases {
+    /// Of built files that are no Java program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<String>,
+    /// Of Java programs that need a Java runtime alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub java: Option<String>,
+    /// Of web applications that need Tomcat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tomcat: Option<String>,
 }
 
 /// Who has to approve a release in an environment, whatever its plan says.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use barge_api::{EnvironmentView, GatePolicy};
+use barge_api::{Bases, EnvironmentView, GatePolicy};
 use barge_engine::Engine;
 use barge_model::{EnvironmentName, ServiceKey};
 
@@ -24,6 +24,8 @@ pub struct Environment {
     pub domain: String,
     /// Who has to approve a release there.
     pub gate: GatePolicy,
+    /// What images are built on where their projects name no base.
+    pub bases: Bases,
 }
 
 impl std::fmt::Debug for Environment {
@@ -40,6 +42,7 @@ impl Environment {
             registry: self.registry.clone(),
             gateway: self.gateway.clone(),
             gate: self.gate,
+            bases: self.bases.clone(),
         }
     }
 

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use barge_api::GatePolicy;
+use barge_api::{Bases, GatePolicy};
+use barge_image::Reference;
 use barge_engine_kube::NamespacePattern;
 use barge_model::EnvironmentName;
 use serde::{Deserialize, Deserializer};
@@ -55,6 +56,9 @@ pub(crate) struct EnvironmentConfig {
     /// Who has to approve releases there.
     #[serde(default)]
     pub(crate) gate: GatePolicy,
+    /// What images are built on where their projects name no base.
+    #[serde(default)]
+    pub(crate) bases: Bases,
     /// The cluster that runs its instances; without one it is this machine.
     #[serde(default)]
     pub(crate) kubernetes: Option<KubernetesConfig>,
@@ -90,7 +94,7 @@ pub(crate) struct KubernetesConfig {
 impl EnvironmentConfig {
     /// An environment on this machine.
     pub(crate) fn here(name: EnvironmentName) -> Self {
-        Self { name, gate: GatePolicy::default(), kubernetes: None }
+        Self { name, gate: GatePolicy::default(), bases: Bases::default(), kubernetes: None }
     }
 }
 
@@ -116,6 +120,7 @@ fn parse(text: &str) -> Result<Vec<EnvironmentConfig>, String> {
         if !names.insert(&environment.name) {
             return Err(format!("environments: {} is there twice", environment.name));
         }
+        check_bases(&environment.name, &environment.bases)?;
         if let Some(kubernetes) = &environment.kubernetes
             && kubernetes.pulls_from.is_some()
             && kubernetes.registry.is_some()
@@ -130,6 +135,16 @@ fn parse(text: &str) -> Result<Vec<EnvironmentConfig>, String> {
         true => Err(NONE.to_owned()),
         false => Ok(environments),
     }
+}
+
+/// Bases are looked for by those who build, wherever they are: an OCI layout on the disk of this machine would be none of theirs.
+fn check_bases(environment: &EnvironmentName, bases: &Bases) -> Result<(), String> {
+    for (what, base) in [("files", &bases.files), ("java", &bases.java), ("tomcat", &bases.tomcat)] {
+        if let Some(base) = base.as_ref().filter(|base| *base != "scratch") {
+            base.parse::<Reference>().map_err(|error| format!("environments: {environment}: bases: {what}: {error}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -157,6 +172,7 @@ mod tests {
 - name: local
 - name: product
   gate: second_person
+  bases: {java: 'registry.example/java:21'}
   kubernetes: {context: product, namespace: 'shop-{environment}', pulls_from: 10.0.0.1:7401, gateway: 10.0.0.2:80, domain: example.com}
 ",
         )
@@ -164,6 +180,7 @@ mod tests {
         assert_eq!(all[0], EnvironmentConfig::here("local".parse().unwrap()));
         let product = all[1].kubernetes.as_ref().unwrap();
         assert_eq!(all[1].gate, GatePolicy::SecondPerson);
+        assert_eq!(all[1].bases.java.as_deref(), Some("registry.example/java:21"));
         assert_eq!(product.namespace.of(&all[1].name), "shop-product");
         assert_eq!((product.context.as_deref(), product.kubeconfig.as_deref()), (Some("product"), None));
     }
@@ -178,6 +195,8 @@ mod tests {
             ("environments: [{name: Test}]", "lower-case"),
             ("environments: [{name: a, gates: plan}]", "gates"),
             ("environments: [{name: a, gate: nobody}]", "nobody"),
+            ("environments: [{name: a, bases: {java: 'java:21'}}]", "a: bases: java: \"java:21\" is not a reference"),
+            ("environments: [{name: a, bases: {jetty: r.example/jetty}}]", "jetty"),
             ("environments: [{name: a, kubernetes: {namespace: 'A-{environment}'}}]", "makes no names of namespaces"),
             ("environments: [{name: a, kubernetes: {registry: r, pulls_from: p}}]", "another one"),
             ("environment: [{name: a}]", "environment"),

@@ -52,6 +52,7 @@ fn here(config: &EnvironmentConfig, shared: &Shared<'_>) -> Environment {
         gateway: Some(shared.gateway.to_string()),
         domain: "localhost".to_owned(),
         gate: config.gate,
+        bases: config.bases.clone(),
     }
 }
 
@@ -69,6 +70,7 @@ fn there(
         gateway: kubernetes.gateway.clone(),
         domain: kubernetes.domain.clone(),
         gate: config.gate,
+        bases: config.bases.clone(),
     }
 }
 

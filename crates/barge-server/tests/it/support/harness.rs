@@ -70,6 +70,7 @@ fn environment(name: &str, engine: &Arc<FakeEngine>) -> Environment {
         gateway: Some("127.0.0.1:7402".to_owned()),
         domain: "localhost".to_owned(),
         gate: barge_api::GatePolicy::default(),
+        bases: barge_api::Bases::default(),
     }
 }
 
