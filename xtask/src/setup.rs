@@ -10,20 +10,25 @@ use anyhow::Result;
 use crate::run;
 
 /// A program, or another file by its whole path, and the Debian package that brings it.
-const TOOLS: [(&str, &str); 14] = [
+const TOOLS: [(&str, &str); 19] = [
     ("/usr/share/java/zookeeper.jar", "libzookeeper-java"),
+    ("/usr/share/tomcat10/bin/bootstrap.jar", "tomcat10-common"),
+    ("buildah", "buildah"),
     ("containerd", "containerd"),
     ("curl", "curl"),
     ("faketime", "faketime"),
     ("java", "default-jre-headless"),
+    ("javac", "default-jdk-headless"),
     ("jq", "jq"),
     ("mount", "mount"),
     ("mvn", "maven"),
     ("nginx", "nginx-light"),
     ("prlimit", "util-linux"),
     ("python3", "python3"),
+    ("runc", "runc"),
     ("script", "bsdutils"),
     ("skopeo", "skopeo"),
+    ("umoci", "umoci"),
     ("wrk", "wrk"),
 ];
 
