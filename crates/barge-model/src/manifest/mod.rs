@@ -52,12 +52,18 @@ pub struct Build {
     /// How the image is built.
     #[serde(default, rename = "type")]
     pub build_type: BuildType,
-    /// The built files, relative to barge.yaml: a directory or one file. Without it, found by looking.
+    /// The built files, relative to barge.yaml: a directory or one file, also a jar or a war. Without it, found by looking.
     #[serde(default)]
     pub path: Option<String>,
     /// `scratch`, an OCI layout (`oci:DIRECTORY`) or a registry reference.
     #[serde(default)]
     pub base: Option<String>,
+    /// Where Tomcat serves a war, such as `/shop`; without it, `/`.
+    #[serde(default)]
+    pub context_path: Option<String>,
+    /// Options of the JVM of a Java program, such as `-Xss1m`. They win over Barge's own.
+    #[serde(default)]
+    pub jvm: Vec<String>,
 }
 
 /// CPU and memory that one instance may use.
