@@ -1,0 +1,3 @@
+package org.apache.catalina;
+
+public interface Host extends Container {}

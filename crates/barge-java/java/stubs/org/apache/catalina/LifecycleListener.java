@@ -1,0 +1,5 @@
+package org.apache.catalina;
+
+public interface LifecycleListener {
+    void lifecycleEvent(LifecycleEvent event);
+}

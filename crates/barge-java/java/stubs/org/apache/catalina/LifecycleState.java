@@ -1,0 +1,9 @@
+package org.apache.catalina;
+
+public enum LifecycleState {
+    NEW;
+
+    public boolean isAvailable() {
+        return false;
+    }
+}

@@ -1,0 +1,5 @@
+package org.springframework.core.env;
+
+public abstract class EnumerablePropertySource<T> extends PropertySource<T> {
+    public abstract String[] getPropertyNames();
+}

@@ -1,0 +1,5 @@
+package org.springframework.core.env;
+
+public abstract class PropertySource<T> {
+    public abstract Object getProperty(String name);
+}
