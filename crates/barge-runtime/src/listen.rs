@@ -3,12 +3,13 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
@@ -17,6 +18,7 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -108,28 +110,29 @@ async fn connection<S, B>(
 {
     // Answers leave at once; a peer that is gone is found out by the writes.
     let _ = stream.set_nodelay(true);
-    let streams = Streams::default();
+    let (streams, requests) = (Streams::default(), Arc::new(Requests::new()));
     let mut builder = auto::Builder::new(streams.clone());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_limit).max_buf_size(64 * 1024);
+    // hyper's own limit for heads would set a timer for each request.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(64 * 1024);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).keep_alive_interval(Duration::from_secs(30));
-    let asked = AtomicBool::new(false);
     let noting = service_fn(|request| {
-        asked.store(true, Ordering::Relaxed);
-        service.call(request)
+        let (open, answer) = (Requests::begin(&requests), service.call(request));
+        async move { Ok::<_, S::Error>(answer.await?.map(|body| Answer { body, _open: open })) }
     });
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), noting));
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-        () = streams.idle(&asked, header_limit) => {
+        () = idle(&requests, &streams, header_limit) => {
             connection.as_mut().graceful_shutdown();
             // A client of HTTP/2 has to confirm that. One that does not is cut off, unless a request of its came in the same moment.
             tokio::select! {
                 ended = connection => ended,
-                () = streams.idle(&asked, header_limit) => Ok(()),
+                () = idle(&requests, &streams, header_limit) => Ok(()),
             }
         }
     };
@@ -156,21 +159,92 @@ where
     }
 }
 
-impl Streams {
-    /// Waits until no request was open for `limit`, which is looked at only so often. HTTP/1 has limits of its own once it has been
-    /// recognised: this one is for HTTP/2, and for a client that does not even say what it speaks.
-    async fn idle(&self, asked: &AtomicBool, limit: Duration) {
-        loop {
-            let (before, open) = (self.begun.load(Ordering::Relaxed), !self.open.is_empty());
-            tokio::time::sleep(limit).await;
-            let begun = self.begun.load(Ordering::Relaxed);
-            if begun == 0 && asked.load(Ordering::Relaxed) {
-                return std::future::pending().await;
+/// Waits until a client has kept its connection for `limit` without an open request: it sends no head, or not all of it. Of HTTP/2, that
+/// is looked at only so often.
+async fn idle(requests: &Requests, streams: &Streams, limit: Duration) {
+    let mut left = requests.idle_for().map_or(limit, |idle| limit.saturating_sub(idle));
+    loop {
+        let before = streams.begun.load(Ordering::Relaxed);
+        // One timer for many requests: they end meanwhile, and nobody sets it anew for each.
+        tokio::time::sleep(left).await;
+        let begun = streams.begun.load(Ordering::Relaxed);
+        left = limit;
+        if begun > 0 {
+            // The last piece of an answer may still be on its way when its body is at its end.
+            if begun == before && streams.open.is_empty() {
+                return;
             }
-            if begun == before && !open {
+        } else if let Some(idle) = requests.idle_for() {
+            left = limit.saturating_sub(idle);
+            if left.is_zero() {
                 return;
             }
         }
+    }
+}
+
+/// The requests of one connection.
+#[derive(Debug)]
+struct Requests {
+    accepted: Instant,
+    open: AtomicU64,
+    /// Milliseconds from the accepting to the end of the last answer.
+    last: AtomicU64,
+}
+
+impl Requests {
+    fn new() -> Self {
+        Self { accepted: Instant::now(), open: AtomicU64::new(0), last: AtomicU64::new(0) }
+    }
+
+    fn begin(this: &Arc<Self>) -> Open {
+        this.open.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(this))
+    }
+
+    /// For how long none has been open; nothing while one is.
+    fn idle_for(&self) -> Option<Duration> {
+        let idle = self.accepted.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)));
+        (self.open.load(Ordering::Relaxed) == 0).then_some(idle)
+    }
+}
+
+/// A request, until its answer has come to its end.
+#[derive(Debug)]
+struct Open(Arc<Requests>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Self(requests) = self;
+        let since = u64::try_from(requests.accepted.elapsed().as_millis()).unwrap_or(u64::MAX);
+        requests.last.store(since, Ordering::Relaxed);
+        requests.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The body of an answer, with which its request is open.
+    struct Answer<B> {
+        #[pin]
+        body: B,
+        _open: Open,
+    }
+}
+
+impl<B: Body> Body for Answer<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.project().body.poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

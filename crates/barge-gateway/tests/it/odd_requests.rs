@@ -138,3 +138,32 @@ async fn a_request_that_takes_long_to_answer_is_not_cut_off_by_the_limit_of_head
     rig.online(1, instance.address);
     assert_eq!(rig.get("/").await.text, "late");
 }
+
+#[tokio::test]
+async fn the_limit_of_heads_counts_from_the_end_of_the_last_answer() {
+    let rig = Rig::with(Table::in_memory(), impatient()).await;
+    let slow = Router::new().fallback(|| async {
+        // Three pieces, each after more than half the limit.
+        let pieces = futures_util::stream::unfold(0, |sent| async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            (sent < 3).then_some((Ok::<_, std::convert::Infallible>("piece"), sent + 1))
+        });
+        axum::body::Body::from_stream(pieces)
+    });
+    let instance = Instance::serve(slow).await;
+    rig.online(1, instance.address);
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    for _ in 0..2 {
+        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes()).await.unwrap();
+        let (mut answer, mut piece) = (Vec::new(), [0; 1024]);
+        while !answer.ends_with(b"0\r\n\r\n") {
+            let count =
+                tokio::time::timeout(DEADLINE, stream.read(&mut piece)).await.expect("the answer goes on").unwrap();
+            assert!(count > 0, "cut off after {:?}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&piece[..count]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{:?}", String::from_utf8_lossy(&answer));
+    }
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: gree").await.unwrap();
+    is_closed(stream).await;
+}
