@@ -1,5 +1,7 @@
 //! Base images: nothing at all, an OCI layout on disk, or a registry.
 
+pub(crate) mod fetch;
+
 use std::path::{Path, PathBuf};
 
 use barge_model::Digest;
@@ -81,7 +83,7 @@ async fn from_registry(reference: &Reference, client: &Client) -> Result<Base, B
     }
     let config_digest = digest(&manifest["config"], "the base's manifest")?;
     let config = client.blob(reference, config_digest.as_str()).await.map_err(BaseError::Registry)?;
-    let source = Source::Remote { reference: reference.clone() };
+    let source = Source::Remote { reference: reference.clone(), cache: None };
     let config = config_document(&config, "the base's config")?;
     Ok(Base { config: Some(config), layers: layers(&manifest, |_| source.clone())? })
 }

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use crate::base::{self, BaseError};
+use crate::cache::Cache;
 use crate::image::{Image, Runtime, assemble};
-use crate::layer::{self, LayerError};
+use crate::layer::LayerError;
+use crate::layers;
 use crate::plan::{self, PlannedLayer};
 use crate::registry::Client;
 use crate::scan::{ScanError, scan};
@@ -40,6 +42,15 @@ pub struct BuildRequest<'a> {
     pub base: &'a str,
     /// What the image says of itself.
     pub runtime: Runtime,
+    /// What earlier builds have made.
+    pub cache: Option<&'a Cache>,
+}
+
+impl<'a> BuildRequest<'a> {
+    /// A build without a cache.
+    pub fn new(layers: Vec<PlannedLayer>, base: &'a str, runtime: Runtime) -> Self {
+        Self { layers, base, runtime, cache: None }
+    }
 }
 
 /// The one layer of the build type `files`: a directory or a file, below /app, without what is left out.
@@ -56,9 +67,9 @@ pub fn files(path: &Path, leave_out: &[&str]) -> Result<PlannedLayer, BuildError
 /// # Errors
 /// What cannot be read, written or fetched.
 pub async fn build(request: BuildRequest<'_>, client: Option<&Client>) -> Result<Image, BuildError> {
-    let BuildRequest { layers, base, runtime } = request;
-    let write = move || layers.iter().map(|layer| layer::write(&layer.entries)).collect::<Result<Vec<_>, _>>();
-    let written = tokio::task::spawn_blocking(write);
+    let BuildRequest { layers, base, runtime, cache } = request;
+    let cache = cache.cloned();
+    let written = tokio::task::spawn_blocking(move || layers::make(&layers, cache.as_ref()));
     let base = base::load(base, client).await.map_err(|source| BuildError::Base { name: base.to_owned(), source })?;
     let own = written.await.map_err(|_| BuildError::Interrupted)?.map_err(BuildError::Layer)?;
     Ok(assemble(base, &own, &runtime))

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tempfile::NamedTempFile;
 
+use crate::cache::Held;
 use crate::layer::{self, Layer};
 
 /// Media types of the OCI image specification.
@@ -32,14 +32,16 @@ pub mod media_type {
 pub enum Source {
     /// In memory.
     Bytes(Arc<[u8]>),
-    /// In a temporary file of ours.
-    Temporary(Arc<NamedTempFile>),
+    /// In a file of ours.
+    Temporary(Arc<Held>),
     /// In a file of somebody else's.
     File(PathBuf),
     /// In a repository of the registry that the base came from; it is mounted or copied.
     Remote {
         /// The repository there.
         reference: crate::registry::Reference,
+        /// Where it is kept once it had to be fetched.
+        cache: Option<crate::cache::Cache>,
     },
 }
 
@@ -103,7 +105,9 @@ pub fn assemble(base: Base, own: &[Layer], runtime: &Runtime) -> Image {
     // A base's entrypoint would swallow the command; what starts the service is said in barge.yaml alone.
     config["config"]["Entrypoint"] = Value::Null;
     config["config"]["Cmd"] = json!(runtime.command);
-    set_environment(&mut config["config"]["Env"], &runtime.environment);
+    if !runtime.environment.is_empty() {
+        set_environment(&mut config["config"]["Env"], &runtime.environment);
+    }
     for (name, value) in &runtime.labels {
         config["config"]["Labels"][name] = json!(value);
     }
@@ -136,10 +140,7 @@ fn set_environment(list: &mut Value, ours: &BTreeMap<String, String>) {
     let name = |entry: &Value| entry.as_str().and_then(|text| text.split_once('=')).map(|(name, _)| name.to_owned());
     let theirs = list.as_array().cloned().unwrap_or_default();
     let kept = theirs.into_iter().filter(|entry| name(entry).is_none_or(|name| !ours.contains_key(&name)));
-    let all: Vec<Value> = kept.chain(ours.iter().map(|(name, value)| json!(format!("{name}={value}")))).collect();
-    if !all.is_empty() {
-        *list = json!(all);
-    }
+    *list = kept.chain(ours.iter().map(|(name, value)| json!(format!("{name}={value}")))).collect();
 }
 
 /// A document's bytes with its keys sorted. serde_json keeps the order of insertion instead where any crate of the build asks it to,

@@ -1,15 +1,14 @@
 //! A layer's bytes: a tar with normalised headers, compressed.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-use tempfile::NamedTempFile;
-
+use crate::cache::Held;
 use crate::compress::Compressor;
+use crate::content::Exact;
+use crate::hash::{self, Hashing, Sum};
 use crate::plan::{Content, Entry, LayerPlan};
 
 /// Why a layer could not be written.
@@ -36,7 +35,7 @@ pub enum LayerError {
     Write(#[source] io::Error),
 }
 
-/// A finished layer in a temporary file.
+/// A finished layer.
 #[derive(Debug, Clone)]
 pub struct Layer {
     /// Digest of the compressed bytes, with `sha256:`.
@@ -45,31 +44,52 @@ pub struct Layer {
     pub diff_id: String,
     /// Compressed size in bytes.
     pub size: u64,
-    /// The file, removed with the last clone.
-    pub file: Arc<NamedTempFile>,
+    /// The compressed bytes.
+    pub file: Arc<Held>,
+}
+
+/// What writing a layer has found out.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) digest: String,
+    pub(crate) diff_id: String,
+    pub(crate) size: u64,
+    /// The sum of each file's content, in the plan's order.
+    pub(crate) contents: Vec<Sum>,
 }
 
 /// Modification time of every entry: 1, because some tools take 0 for "unknown".
 const MTIME: u64 = 1;
+/// A file up to this size is read into memory, so that it is read once also where its header depends on its content.
+const SMALL: u64 = 1 << 20;
 
-/// Writes the layer of `plan`.
+/// Writes the layer of `plan` into a file without a name.
 ///
 /// # Errors
 /// A file cannot be read or changes meanwhile, or the disk refuses.
 pub fn write(plan: &LayerPlan) -> Result<Layer, LayerError> {
-    let file = NamedTempFile::with_prefix("barge-layer").map_err(LayerError::Write)?;
-    let out = Hashing::new(BufWriter::with_capacity(256 * 1024, file.reopen().map_err(LayerError::Write)?));
+    let file = tempfile::tempfile().map_err(LayerError::Write)?;
+    let written = write_to(plan, &file)?;
+    let (digest, diff_id, size) = (written.digest, written.diff_id, written.size);
+    Ok(Layer { digest, diff_id, size, file: Arc::new(Held::new(file)) })
+}
+
+/// Writes the layer of `plan` into `file`.
+pub(crate) fn write_to(plan: &LayerPlan, file: &File) -> Result<Written, LayerError> {
+    let out = Hashing::new(BufWriter::with_capacity(256 * 1024, file));
     let mut tar = tar::Builder::new(Hashing::new(Compressor::new(out)));
+    let mut contents = Vec::new();
     for (path, entry) in plan {
-        append(&mut tar, path, entry)?;
+        contents.extend(append(&mut tar, path, entry)?);
     }
     let (compressor, diff_id, _) = tar.into_inner().map_err(LayerError::Write)?.finish();
     let (mut out, digest, size) = compressor.finish().map_err(LayerError::Write)?.finish();
     out.flush().map_err(LayerError::Write)?;
-    Ok(Layer { digest, diff_id, size, file: Arc::new(file) })
+    Ok(Written { digest: digest.digest(), diff_id: diff_id.digest(), size, contents })
 }
 
-fn append<W: Write>(tar: &mut tar::Builder<W>, path: &str, entry: &Entry) -> Result<(), LayerError> {
+/// Adds an entry; the result is the sum of its content, where it has one.
+fn append<W: Write>(tar: &mut tar::Builder<W>, path: &str, entry: &Entry) -> Result<Option<Sum>, LayerError> {
     let mut header = tar::Header::new_ustar();
     header.set_mtime(MTIME);
     header.set_uid(0);
@@ -79,146 +99,80 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, path: &str, entry: &Entry) -> Res
         Entry::Directory | Entry::Shared => {
             header.set_entry_type(tar::EntryType::Directory);
             header.set_mode(if *entry == Entry::Shared { 0o1777 } else { 0o755 });
-            tar.append_data(&mut header, format!("{path}/"), io::empty()).map_err(LayerError::Write)
+            tar.append_data(&mut header, format!("{path}/"), io::empty()).map_err(LayerError::Write)?;
+            Ok(None)
         }
         Entry::Link { target } => {
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_mode(0o777);
-            tar.append_link(&mut header, path, target).map_err(LayerError::Write)
+            tar.append_link(&mut header, path, target).map_err(LayerError::Write)?;
+            Ok(None)
         }
         Entry::File { content, size, executable, stamped } => {
             header.set_entry_type(tar::EntryType::Regular);
             header.set_mode(if *executable { 0o755 } else { 0o644 });
             header.set_size(*size);
-            if *stamped {
-                header.set_mtime(stamp(content, *size)?);
-            }
-            let mut exact = Exact::open(content, *size)?;
-            let appended = tar.append_data(&mut header, path, &mut exact);
-            exact.judge()?;
-            appended.map_err(LayerError::Write)
+            append_file(tar, path, &mut header, content, *size, *stamped).map(Some)
         }
     }
+}
+
+fn append_file<W: Write>(
+    tar: &mut tar::Builder<W>,
+    path: &str,
+    header: &mut tar::Header,
+    content: &Content,
+    size: u64,
+    stamped: bool,
+) -> Result<Sum, LayerError> {
+    if size <= SMALL {
+        let bytes = bytes(content, size)?;
+        let sum = Sum::of(&bytes);
+        if stamped {
+            header.set_mtime(stamp(&sum));
+        }
+        tar.append_data(header, path, bytes.as_slice()).map_err(LayerError::Write)?;
+        return Ok(sum);
+    }
+    if stamped {
+        header.set_mtime(stamp(&sum(content, size)?));
+    }
+    let mut exact = Hashing::new(Exact::open(content, size)?);
+    let appended = tar.append_data(header, path, &mut exact);
+    let (exact, sum, _) = exact.finish();
+    exact.judge()?;
+    appended.map_err(LayerError::Write)?;
+    Ok(sum)
+}
+
+fn bytes(content: &Content, size: u64) -> Result<Vec<u8>, LayerError> {
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    let mut exact = Exact::open(content, size)?;
+    let read = exact.read_to_end(&mut bytes);
+    exact.judge()?;
+    read.map_err(LayerError::Write)?;
+    Ok(bytes)
+}
+
+/// The sum of the content of a planned file.
+pub(crate) fn sum(content: &Content, size: u64) -> Result<Sum, LayerError> {
+    let mut exact = Exact::open(content, size)?;
+    let copied = hash::copy(&mut exact, io::sink());
+    exact.judge()?;
+    copied.map(|(sum, _)| sum).map_err(LayerError::Write)
 }
 
 /// A modification time that is another one for other content: within ten years from 1980 on, before which some tools know no time.
-fn stamp(content: &Content, size: u64) -> Result<u64, LayerError> {
+fn stamp(sum: &Sum) -> u64 {
     const FIRST: u64 = 315_532_800;
     const SPAN: u64 = 10 * 365 * 86_400;
-    let mut exact = Exact::open(content, size)?;
-    let mut hashing = Hashing::new(io::sink());
-    let copied = io::copy(&mut exact, &mut hashing);
-    exact.judge()?;
-    copied.map_err(LayerError::Write)?;
-    let hash = hashing.hasher.finalize();
-    let number = hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
-    Ok(FIRST + number % SPAN)
-}
-
-/// Reads exactly as many bytes as planned, and remembers what went wrong with the source, apart from what goes wrong with the target.
-struct Exact {
-    path: PathBuf,
-    planned: u64,
-    left: u64,
-    bytes: Box<dyn Read>,
-    failed: Option<io::Error>,
-    changed: bool,
-}
-
-impl Exact {
-    fn open(content: &Content, planned: u64) -> Result<Self, LayerError> {
-        let (path, bytes): (_, Box<dyn Read>) = match content {
-            Content::Path(path) => (path.clone(), Box::new(open_file(path, planned)?)),
-            Content::Bytes(bytes) => (PathBuf::new(), Box::new(io::Cursor::new(Arc::clone(bytes)))),
-            Content::Inside(inside) => {
-                let path = inside.archive().join(inside.member());
-                let bytes = inside.open().map_err(|source| LayerError::Read { path: path.clone(), source })?;
-                (path, bytes)
-            }
-        };
-        Ok(Self { path, planned, left: planned, bytes, failed: None, changed: false })
-    }
-
-    fn judge(mut self) -> Result<(), LayerError> {
-        if let Some(source) = self.failed.take() {
-            return Err(LayerError::Read { path: self.path, source });
-        }
-        let grown = self.left == 0 && matches!(self.bytes.read(&mut [0u8; 1]), Ok(1));
-        if self.changed || grown {
-            return Err(LayerError::Changed { path: self.path, planned: self.planned });
-        }
-        Ok(())
-    }
-}
-
-fn open_file(path: &Path, planned: u64) -> Result<File, LayerError> {
-    let read = |source| LayerError::Read { path: path.to_owned(), source };
-    // Where a pipe has taken the file's place meanwhile, opening it would wait for a writer, perhaps for ever.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(read)?;
-    if file.metadata().map_err(read)?.is_file() {
-        Ok(file)
-    } else {
-        Err(LayerError::Changed { path: path.to_owned(), planned })
-    }
-}
-
-impl Read for Exact {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        if room == 0 {
-            return Ok(0);
-        }
-        match self.bytes.read(&mut buffer[..room]) {
-            Ok(0) => {
-                self.changed = true;
-                Err(io::ErrorKind::UnexpectedEof.into())
-            }
-            Ok(count) => {
-                self.left -= count as u64;
-                Ok(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-            Err(error) => {
-                self.failed = Some(io::Error::new(error.kind(), error.to_string()));
-                Err(error)
-            }
-        }
-    }
-}
-
-/// Hashes and counts what passes.
-struct Hashing<W> {
-    inner: W,
-    hasher: Sha256,
-    count: u64,
-}
-
-impl<W> Hashing<W> {
-    fn new(inner: W) -> Self {
-        Self { inner, hasher: Sha256::new(), count: 0 }
-    }
-
-    fn finish(self) -> (W, String, u64) {
-        (self.inner, digest_text(&self.hasher.finalize()), self.count)
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        self.count += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
+    let number = sum.bytes().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+    FIRST + number % SPAN
 }
 
 /// The digest of `bytes`, with `sha256:`.
 pub fn digest(bytes: &[u8]) -> String {
-    digest_text(&Sha256::digest(bytes))
+    Sum::of(bytes).digest()
 }
 
 /// The digest of everything that `reader` gives, and its length.
@@ -230,31 +184,11 @@ pub fn digest_reader(reader: impl Read) -> io::Result<(String, u64)> {
 }
 
 /// Copies everything that `reader` gives; the result is its digest and its length.
-pub(crate) fn copy(mut reader: impl Read, writer: impl Write) -> io::Result<(String, u64)> {
-    let mut hashing = Hashing::new(writer);
-    io::copy(&mut reader, &mut hashing)?;
-    hashing.flush()?;
-    let (_, digest, count) = hashing.finish();
-    Ok((digest, count))
+pub(crate) fn copy(reader: impl Read, writer: impl Write) -> io::Result<(String, u64)> {
+    hash::copy(reader, writer).map(|(sum, count)| (sum.digest(), count))
 }
 
-/// Reads a layer's file from its start.
-///
-/// # Errors
-/// The file is gone.
-pub fn reopen(layer: &NamedTempFile) -> io::Result<File> {
-    let mut file = layer.reopen()?;
-    file.rewind()?;
-    Ok(file)
-}
-
+/// A digest from the finished hash of blobs that pass in pieces.
 pub(crate) fn digest_text(hash: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(71);
-    text.push_str("sha256:");
-    for byte in hash {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("sha256:{}", hash::hex(hash))
 }

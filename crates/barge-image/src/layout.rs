@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use barge_model::Digest;
 use serde_json::json;
 
+use crate::base::fetch;
 use crate::image::{Blob, Image, Source, media_type};
 use crate::layer;
 use crate::registry::{Client, RegistryError};
@@ -97,12 +98,11 @@ pub async fn write_tar(image: &Image, path: &Path, client: Option<&Client>) -> R
 async fn write_blob(blob: &Blob, path: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
     match &blob.source {
         Source::Bytes(bytes) => std::fs::write(path, bytes).map_err(write_error(path)),
-        Source::Temporary(file) => copy(layer::reopen(file).map_err(read_error(file.path()))?, &blob.digest, path),
+        Source::Temporary(file) => copy(file.reopen().map_err(read_error(file.path()))?, &blob.digest, path),
         Source::File(from) => copy(File::open(from).map_err(read_error(from))?, &blob.digest, path),
-        Source::Remote { reference } => {
+        Source::Remote { reference, cache } => {
             let fail = |source| LayoutError::Fetch { digest: blob.digest.clone(), source };
-            let client = client.ok_or_else(|| fail(RegistryError::NoClient))?;
-            client.blob_to_file(reference, &blob.digest, path).await.map_err(fail)
+            fetch::blob_to_file(client, reference, blob, cache.as_ref(), path).await.map_err(fail)
         }
     }
 }

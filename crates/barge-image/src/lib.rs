@@ -6,10 +6,15 @@
 
 pub mod base;
 pub mod build;
+pub mod cache;
 mod compress;
+mod content;
 pub mod detect;
+mod digests;
+mod hash;
 pub mod image;
 pub mod layer;
+pub mod layers;
 pub mod layout;
 pub mod plan;
 pub mod registry;
@@ -17,5 +22,6 @@ pub mod scan;
 pub mod unpack;
 
 pub use build::{BuildError, build};
+pub use cache::Cache;
 pub use image::{Blob, Image};
 pub use registry::{Client, Credentials, Limits, Reference, RegistryError};

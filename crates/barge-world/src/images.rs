@@ -47,12 +47,8 @@ impl Images {
     pub async fn push(&self, name: &str, files: &Path, command: &[&str]) -> (String, String) {
         let runtime =
             Runtime { command: command.iter().map(|word| (*word).to_owned()).collect(), ..Runtime::default() };
-        let image = build(
-            BuildRequest { layers: vec![barge_image::build::files(files, &[]).unwrap()], base: "scratch", runtime },
-            None,
-        )
-        .await
-        .unwrap();
+        let layers = vec![barge_image::build::files(files, &[]).unwrap()];
+        let image = build(BuildRequest::new(layers, "scratch", runtime), None).await.unwrap();
         let target: Reference = format!("{}/{name}:latest", self.here).parse().unwrap();
         Client::new(HashMap::new()).unwrap().push(&image, &target, &|_| {}).await.unwrap();
         (format!("{}/{name}", self.there), image.digest)

@@ -113,11 +113,8 @@ impl World {
         if broken {
             std::fs::write(files.path().join("broken"), "").unwrap();
         }
-        let request = BuildRequest {
-            layers: vec![barge_image::build::files(files.path(), &[]).unwrap()],
-            base: "scratch",
-            runtime: Runtime::default(),
-        };
+        let layers = vec![barge_image::build::files(files.path(), &[]).unwrap()];
+        let request = BuildRequest::new(layers, "scratch", Runtime::default());
         let image = barge_image::build(request, None).await.unwrap();
         let name = format!("{}/shop", self.registry);
         let target: Reference = format!("{name}:{version}").parse().unwrap();

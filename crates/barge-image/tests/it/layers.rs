@@ -196,10 +196,7 @@ async fn any_change_that_matters_changes_the_digest() {
     assert_eq!(built(same.path(), "scratch", None).await.digest, first);
     let mut runtime = runtime();
     runtime.command.push("more".to_owned());
-    let request = barge_image::build::BuildRequest {
-        layers: vec![barge_image::build::files(base.path(), &[]).unwrap()],
-        base: "scratch",
-        runtime,
-    };
+    let layers = vec![barge_image::build::files(base.path(), &[]).unwrap()];
+    let request = barge_image::build::BuildRequest::new(layers, "scratch", runtime);
     assert_ne!(barge_image::build(request, None).await.unwrap().digest, first);
 }

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod base;
+mod cache;
+mod child;
 mod credentials;
 mod detect;
 mod layers;

@@ -46,7 +46,7 @@ pub(crate) fn runtime() -> Runtime {
 }
 
 pub(crate) async fn built(path: &Path, base: &str, client: Option<&Client>) -> Image {
-    build(BuildRequest { layers: vec![files(path, &[]).unwrap()], base, runtime: runtime() }, client).await.unwrap()
+    build(BuildRequest::new(vec![files(path, &[]).unwrap()], base, runtime()), client).await.unwrap()
 }
 
 /// A small image without a base.
