@@ -1,7 +1,8 @@
 //! Garbage collection: removes blobs that no manifest names, and uploads that nobody finished.
 //!
 //! What goes is decided, and loses its name, while nobody may join names to blobs; the bytes are removed afterwards, so that requests wait
-//! for the decision alone. Whatever cannot be read ends the collection: it might name a blob.
+//! for the decision alone. Whatever cannot be read ends the collection: it might name a blob. A manifest that says something of another
+//! one stays as long as that one, and does not keep it.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::disk::{io, remove, remove_if_there, sync_directory};
 use crate::error::StorageError;
+use crate::referrers;
 use crate::storage::Storage;
 
 /// What a collection removed.
@@ -71,6 +73,9 @@ impl Storage {
         for directory in manifests.iter().filter_map(|manifest| manifest.parent()).collect::<BTreeSet<_>>() {
             sync_directory(directory)?;
         }
+        for repository in &repositories {
+            referrers::tidy(repository)?;
+        }
         for blob in &blobs {
             let name = file_name(blob);
             for repository in &repositories {
@@ -107,9 +112,11 @@ impl Storage {
             let is_needed = wanted.contains(&digest) || keep.contains(&digest) || young(&manifest, grace);
             if is_needed { needed.push(file_name(&manifest)) } else { rest.push(manifest) }
         }
-        // An index names manifests, which name blobs.
+        // An index names manifests, which name blobs; and there may be manifests that say something of each.
         while let Some(hex) = needed.pop() {
-            for name in names(&self.blob_path(&hex))? {
+            let mut names = names(&self.blob_path(&hex))?;
+            names.extend(referrers::noted(repository, &hex)?);
+            for name in names {
                 if let Some(at) = rest.iter().position(|manifest| file_name(manifest) == name) {
                     rest.swap_remove(at);
                     needed.push(name.clone());
@@ -193,13 +200,19 @@ fn young(path: &Path, grace: Duration) -> bool {
     modified.map_or(true, |at| SystemTime::now().duration_since(at).unwrap_or_default() < grace)
 }
 
-/// Every digest that a manifest mentions, without `sha256:`; none where the manifest's own blob is gone.
+/// Every digest that a manifest needs, without `sha256:`; none where the manifest's own blob is gone.
 fn names(manifest: &Path) -> Result<Vec<String>, StorageError> {
     let bytes = match std::fs::read(manifest) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         bytes => bytes.map_err(io("read", manifest))?,
     };
-    // Searched as text: whatever kind of manifest it is, what it may need is kept.
-    let text = String::from_utf8_lossy(&bytes);
+    // Searched as text: whatever kind of manifest it is, what it may need is kept. That of which it only says something it does not need.
+    let text = match serde_json::from_slice(&bytes) {
+        Ok(serde_json::Value::Object(mut document)) if document.contains_key("subject") => {
+            document.remove("subject");
+            serde_json::Value::Object(document).to_string()
+        }
+        _ => String::from_utf8_lossy(&bytes).into_owned(),
+    };
     Ok(text.split("sha256:").skip(1).filter_map(|rest| rest.get(..64)).map(str::to_owned).collect())
 }

@@ -1,8 +1,8 @@
 //! The embedded OCI registry: enough of the distribution specification (1.1) for pushes and pulls by Barge, skopeo and containerd.
 //!
 //! `routes` speaks HTTP, [`Storage`] keeps blobs and manifests on disk, verified by digest, `collect` removes what no tag and no
-//! caller needs. No crate on crates.io offers this as a library in good keeping, so it is written here; it leaves out the referrers
-//! API, permissions (it asks its embedder, see [`Access`]) and replication.
+//! caller needs. No crate on crates.io offers this as a library in good keeping, so it is written here; it leaves out
+//! permissions (it asks its embedder, see [`Access`]) and replication.
 
 mod access;
 mod body;
@@ -10,6 +10,7 @@ mod collect;
 mod disk;
 mod error;
 mod name;
+mod referrers;
 mod routes;
 mod space;
 mod storage;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
@@ -21,7 +21,10 @@ use crate::storage::{MAX_MANIFEST, Storage};
 
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 const UPLOAD: HeaderName = HeaderName::from_static("docker-upload-uuid");
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 #[derive(Clone)]
 struct Registry {
@@ -49,6 +52,7 @@ enum Target<'a> {
     Blob(&'a str, &'a str),
     Uploads(&'a str),
     Upload(&'a str, &'a str),
+    Referrers(&'a str, &'a str),
 }
 
 impl<'a> Target<'a> {
@@ -59,7 +63,8 @@ impl<'a> Target<'a> {
             | Target::Manifest(name, _)
             | Target::Blob(name, _)
             | Target::Uploads(name)
-            | Target::Upload(name, _) => Some(name),
+            | Target::Upload(name, _)
+            | Target::Referrers(name, _) => Some(name),
         }
     }
 }
@@ -81,6 +86,9 @@ fn target(path: &str) -> Option<Target<'_>> {
     }
     if let Some(name) = front.strip_suffix("/manifests") {
         return Some(Target::Manifest(name, last));
+    }
+    if let Some(name) = front.strip_suffix("/referrers") {
+        return Some(Target::Referrers(name, last));
     }
     front.strip_suffix("/blobs").map(|name| Target::Blob(name, last))
 }
@@ -132,6 +140,7 @@ async fn answer(registry: &Registry, target: Target<'_>, parts: &Parts, body: Bo
             storage.blocking(move |storage| storage.delete_manifest(&name, &reference)).await?;
             Ok(StatusCode::ACCEPTED.into_response())
         }
+        (&Method::GET, Target::Referrers(name, digest)) => list_referrers(storage, name, digest, parts).await,
         (&Method::HEAD, Target::Blob(name, digest)) => {
             let (name, wanted) = (name.to_owned(), digest.to_owned());
             let size = storage.blocking(move |storage| storage.blob_wanted(&name, &wanted)).await?;
@@ -187,8 +196,13 @@ async fn put_manifest(
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (repository, reference, media_type) = (name.to_owned(), reference.to_owned(), media_type.to_owned());
     let put = storage.blocking(move |storage| storage.put_manifest(&repository, &reference, &media_type, &bytes));
-    let digest = put.await?;
-    Ok(created(format!("/v2/{name}/manifests/{digest}"), digest))
+    let (digest, subject) = put.await?;
+    let mut response = created(format!("/v2/{name}/manifests/{digest}"), digest);
+    // Says that it will be listed: clients keep a list of their own under a tag else.
+    if let Some(subject) = subject.and_then(|subject| subject.parse().ok()) {
+        response.headers_mut().insert(SUBJECT, subject);
+    }
+    Ok(response)
 }
 
 async fn manifest_bytes(body: Body, stall_limit: Duration) -> Result<Vec<u8>, StorageError> {
@@ -261,6 +275,31 @@ async fn list_tags(storage: &Storage, name: &str, parts: &Parts) -> Result<Respo
     let next = tags.last().filter(|_| more).zip(count);
     let next = next.map(|(last, n)| format!("</v2/{name}/tags/list?n={n}&last={last}>; rel=\"next\""));
     let mut response = Json(serde_json::json!({ "name": name, "tags": tags })).into_response();
+    if let Some(next) = next.and_then(|next| next.parse().ok()) {
+        response.headers_mut().insert(header::LINK, next);
+    }
+    Ok(response)
+}
+
+/// What says something of a manifest, as an index. Nothing is an empty one, also where there is no such manifest.
+async fn list_referrers(storage: &Storage, name: &str, digest: &str, parts: &Parts) -> Result<Response, StorageError> {
+    let (repository, subject) = (name.to_owned(), digest.to_owned());
+    // A kind has no spaces: where there is one, a client has sent the plus of `application/spdx+json` as it is.
+    let kind = query(parts, "artifactType").map(|kind| kind.replace(' ', "+"));
+    let last = query(parts, "last");
+    let filter = kind.clone();
+    let list = move |storage: &Storage| storage.referrers(&repository, &subject, kind.as_deref(), last.as_deref());
+    let page = storage.blocking(list).await?;
+    let index = serde_json::json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": page.descriptors });
+    let mut response = ([(header::CONTENT_TYPE, INDEX)], index.to_string()).into_response();
+    if filter.is_some() {
+        response.headers_mut().insert(FILTERS, HeaderValue::from_static("artifactType"));
+    }
+    let next = page.next.map(|last| {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("last", &last).extend_pairs(filter.iter().map(|kind| ("artifactType", kind)));
+        format!("</v2/{name}/referrers/{digest}?{}>; rel=\"next\"", query.finish())
+    });
     if let Some(next) = next.and_then(|next| next.parse().ok()) {
         response.headers_mut().insert(header::LINK, next);
     }

@@ -1,7 +1,7 @@
 //! Blobs, manifests and tags on disk.
 //!
 //! `blobs/HEX` holds content, `repositories/NAME/manifests/HEX` and `.../layers/HEX` say what a repository has, `.../tags/TAG`
-//! holds a digest. Everything is written beside its place, brought to the disk and renamed into its place, so that what has a name is
+//! holds a digest, `.../referrers` is described there. Everything is written beside its place, brought to the disk and renamed into its place, so that what has a name is
 //! whole, after a power cut as well. `trash` holds what lost its name and is about to be removed.
 
 use std::io::ErrorKind;
@@ -16,6 +16,7 @@ use crate::collect;
 use crate::disk::{io, make_directory, missing, remove, sync_directory, sync_file, touch, write_file};
 use crate::error::StorageError;
 use crate::name;
+use crate::referrers::Referrer;
 use crate::space::{Reserve, Space};
 use crate::upload::Busy;
 
@@ -116,7 +117,7 @@ impl Storage {
         self.root.join("trash")
     }
 
-    fn repository(&self, repository: &str) -> Result<PathBuf, StorageError> {
+    pub(crate) fn repository(&self, repository: &str) -> Result<PathBuf, StorageError> {
         // `_` cannot begin a part of a name, so a repository never lies in another one's files.
         Ok(self.root.join("repositories").join(name::repository(repository)?).join("_barge"))
     }
@@ -219,14 +220,14 @@ impl Storage {
         Ok((bytes, media_type, digest))
     }
 
-    /// Takes a manifest whose parts are all here; the result is its digest.
+    /// Takes a manifest whose parts are all here; the result is its digest, and that of what it says something of.
     pub(crate) fn put_manifest(
         &self,
         repository: &str,
         reference: &str,
         media_type: &str,
         bytes: &[u8],
-    ) -> Result<String, StorageError> {
+    ) -> Result<(String, Option<String>), StorageError> {
         let hex = hex(&Sha256::digest(bytes));
         let digest = format!("sha256:{hex}");
         let directory = self.repository(repository)?;
@@ -235,16 +236,20 @@ impl Storage {
             return Err(StorageError::DigestMismatch { named: reference.to_owned(), actual: digest });
         }
         let _joining = self.joining();
-        let media_type = self.check_manifest(repository, media_type, bytes)?;
+        let (media_type, document) = self.check_manifest(repository, media_type, bytes)?;
+        let referrer = Referrer::of(&document, &media_type, &digest, bytes.len())?;
         self.space.check_files()?;
         self.write_counted(&self.blob_path(&hex), bytes)?;
+        if let Some(referrer) = &referrer {
+            self.note_referrer(&directory, &hex, referrer)?;
+        }
         make_directory(&directory.join("manifests"))?;
         write_file(&directory.join("manifests").join(&hex), media_type.as_bytes())?;
         if let Some(tag) = tag {
             make_directory(&directory.join("tags"))?;
             write_file(&directory.join("tags").join(tag), digest.as_bytes())?;
         }
-        Ok(digest)
+        Ok((digest, referrer.map(|referrer| referrer.subject)))
     }
 
     /// Writes a blob of a manifest. One that is there is written again: a damaged one would stay damaged for ever.
@@ -262,8 +267,14 @@ impl Storage {
         Ok(())
     }
 
-    /// Checks that a manifest agrees with what was said of it and that its parts are here; the result is its media type.
-    fn check_manifest(&self, repository: &str, content_type: &str, bytes: &[u8]) -> Result<String, StorageError> {
+    /// Checks that a manifest agrees with what was said of it and that its parts are here; the result is its media type, and what it
+    /// says.
+    fn check_manifest(
+        &self,
+        repository: &str,
+        content_type: &str,
+        bytes: &[u8],
+    ) -> Result<(String, serde_json::Value), StorageError> {
         let invalid = |text: String| StorageError::ManifestInvalid(text);
         let document: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
         let media_type = media_type(&document, content_type)?;
@@ -280,7 +291,7 @@ impl Storage {
         for child in parts("manifests").iter().filter_map(digest_of) {
             pushed(self.manifest(repository, &child).map(drop), &child)?;
         }
-        Ok(media_type)
+        Ok((media_type, document))
     }
 
     /// The tags of a repository, sorted.

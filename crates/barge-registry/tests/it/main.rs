@@ -9,5 +9,6 @@ mod collect;
 mod fuzz;
 mod manifests;
 mod peer;
+mod referrers;
 mod support;
 mod uploads;
