@@ -27,7 +27,7 @@ pub(super) fn check(name: &[u8]) -> Result<&str, &'static str> {
 
 fn part(part: &str) -> Result<(), &'static str> {
     match part {
-        "" => Err("it holds // "),
+        "" => Err("it holds //"),
         "." => Err("it holds the part ."),
         ".." => Err("it holds the part .."),
         _ if part.len() > LONGEST_PART => Err("one of its parts is too long"),
