@@ -8,6 +8,7 @@ pub mod fuzz;
 mod gateway;
 mod platform;
 mod program;
+pub mod registry;
 
 use std::path::PathBuf;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use barge_image::build::{BuildRequest, files};
 use barge_image::image::Runtime;
-use barge_image::registry::{Progress, Pushed};
+use barge_image::registry::{Progress, Pushed, Step};
 use barge_image::{BuildError, Client, Credentials, Image, Reference, RegistryError, layout};
 use barge_model::ServiceName;
 use barge_model::manifest::Command;
@@ -192,8 +192,11 @@ pub(crate) fn show(activity: &Activity, event: Event) {
             activity.line(Style::Plain, &format!("built {short} ({})", bytes(size)));
         }
         Event::Pushing(reference) => activity.now(&format!("pushing to {}", reference.name())),
-        Event::Part(Progress::Sent { size }) => activity.now(&format!("pushed a part of {}", bytes(size))),
-        Event::Part(Progress::Present { .. } | Progress::Mounted { .. }) => {}
+        Event::Part(part) => {
+            if part.step == Step::Sent {
+                activity.now(&format!("pushed a part of {}", bytes(part.size)));
+            }
+        }
         Event::Pushed(Pushed { sent: 0, .. }) => activity.line(Style::Plain, "pushed: the registry had it already"),
         Event::Pushed(Pushed { sent, present: 0 }) => activity.line(Style::Plain, &format!("pushed {}", bytes(sent))),
         Event::Pushed(Pushed { sent, present }) => {

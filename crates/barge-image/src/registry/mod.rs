@@ -2,18 +2,35 @@
 //!
 //! The push loop is ours: HEAD, mount, one streamed PUT for each blob, several at once, and a retry that starts again from the POST.
 
+mod address;
+mod blob;
+pub mod certificates;
 mod client;
+pub mod config;
+mod credentials;
+mod helper;
+pub mod keychain;
+pub mod login;
 mod pull;
 mod push;
 mod reference;
 mod retry;
+mod token;
+mod transport;
 mod upload;
+mod whereabouts;
 
 use std::time::Duration;
 
-pub use client::{Client, Credentials, Limits};
-pub use push::{Progress, Pushed};
-pub use reference::{InvalidReference, Reference};
+pub use certificates::CertificateError;
+pub use client::{Client, Limits};
+pub use config::{Places, Registries, Registry, Settings};
+pub use credentials::Credentials;
+pub use helper::HelperError;
+pub use keychain::{Keychain, KeychainError};
+pub use push::{Progress, Pushed, Step};
+pub use reference::{InvalidReference, Reference, is_host};
+pub use whereabouts::Whereabouts;
 
 /// Why a registry did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -100,8 +117,30 @@ pub enum RegistryError {
     #[error("{0}")]
     File(String, #[source] std::io::Error),
     /// Credentials over plain HTTP to another machine.
-    #[error("{0} speaks plain HTTP; only registries on this machine may")]
-    Plain(String),
+    #[error("{host} asks for credentials over plain HTTP, where everybody on the way can read them")]
+    Plain {
+        /// Who asks.
+        host: String,
+    },
+    /// Plain HTTP to another machine.
+    #[error("the registry {host} sends us to {other} over plain HTTP, which nobody has allowed")]
+    Open {
+        /// The registry.
+        host: String,
+        /// Where it sends us.
+        other: String,
+    },
+    /// Credentials cannot be looked up.
+    #[error("look up the credentials for {host}")]
+    Keychain {
+        /// The registry.
+        host: String,
+        /// Why not.
+        source: Box<KeychainError>,
+    },
+    /// Certificates cannot be used.
+    #[error("read the certificates for a registry")]
+    Certificates(#[source] CertificateError),
     /// A part lies in a registry and none may be asked.
     #[error("there is no connection to a registry")]
     NoClient,

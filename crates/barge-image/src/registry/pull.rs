@@ -19,11 +19,15 @@ const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
 const BLOB_LIMIT: usize = 16 * 1024 * 1024;
 
 impl Client {
-    /// A manifest's bytes and media type.
+    /// A manifest's bytes and media type, from a mirror of the registry where there is one that has it.
     ///
     /// # Errors
     /// The registry does not have it or does not answer.
     pub async fn manifest(&self, reference: &Reference) -> Result<(Vec<u8>, String), RegistryError> {
+        self.from_mirrors(reference, async |place| self.manifest_at(&place).await).await
+    }
+
+    async fn manifest_at(&self, reference: &Reference) -> Result<(Vec<u8>, String), RegistryError> {
         let what = format!("{reference}");
         let url = self.url(reference, &format!("manifests/{}", reference.version));
         let accept = [media_type::MANIFEST, media_type::INDEX, media_type::DOCKER_MANIFEST, media_type::DOCKER_INDEX];
@@ -45,6 +49,10 @@ impl Client {
     /// # Errors
     /// The registry does not have it, does not answer, or sends something else.
     pub async fn blob(&self, reference: &Reference, digest: &str) -> Result<Vec<u8>, RegistryError> {
+        self.from_mirrors(reference, async |place| self.blob_at(&place, digest).await).await
+    }
+
+    async fn blob_at(&self, reference: &Reference, digest: &str) -> Result<Vec<u8>, RegistryError> {
         let url = self.url(reference, &format!("blobs/{digest}"));
         let response = self.send(reference, Method::GET, &url, |request| request).await?;
         let response = checked(reference, digest, response).await?;
@@ -53,28 +61,74 @@ impl Client {
         Ok(bytes)
     }
 
+    /// Asks the mirrors of a registry one after the other, and then the registry itself. A mirror that fails in whatever way is passed
+    /// over; one that cannot be reached is not asked again.
+    async fn from_mirrors<T>(
+        &self,
+        reference: &Reference,
+        ask: impl AsyncFn(Reference) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        for mirror in self.registries.mirrors(reference) {
+            if !self.is_useful(&mirror) {
+                continue;
+            }
+            match ask(mirror.clone()).await {
+                Ok(answer) => return Ok(answer),
+                // What is wrong on this side would be wrong at the next one as well.
+                Err(error @ RegistryError::File(..)) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%mirror, %error, "the mirror is passed over");
+                    if error.passing() {
+                        self.give_up(&mirror);
+                    }
+                }
+            }
+        }
+        ask(reference.clone()).await
+    }
+
     /// Writes a blob to `path`; the file gets its name only when its digest is right.
     ///
     /// # Errors
     /// As for `blob`, and the disk.
     pub async fn blob_to_file(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
-        let mut retries = Retries::new();
+        self.from_mirrors(reference, async |place| self.blob_to_file_at(&place, digest, path).await).await
+    }
+
+    async fn blob_to_file_at(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
         let temporary = path.with_extension("part");
-        let result = loop {
-            let result = self.try_blob_to_file(reference, digest, &temporary).await;
-            let Some(error) = result.as_ref().err().filter(|error| error.passing()) else { break result };
-            let Some(pause) = retries.next(error.retry_after()) else { break result };
-            tracing::debug!(%digest, %error, "fetching again");
-            tokio::time::sleep(pause).await;
-        };
         let write = |source| RegistryError::File(format!("write {}", path.display()), source);
-        match result {
+        match self.blob_over_at(reference, digest, &temporary).await {
             Ok(()) => tokio::fs::rename(&temporary, path).await.map_err(write),
             Err(error) => {
                 // It may not even have been made.
                 let _ = tokio::fs::remove_file(&temporary).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Writes a blob in the place of what the file at `path` holds; it is whole when this has succeeded.
+    ///
+    /// # Errors
+    /// As for `blob_to_file`.
+    pub(crate) async fn blob_over(
+        &self,
+        reference: &Reference,
+        digest: &str,
+        path: &Path,
+    ) -> Result<(), RegistryError> {
+        self.from_mirrors(reference, async |place| self.blob_over_at(&place, digest, path).await).await
+    }
+
+    async fn blob_over_at(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
+        let mut retries = Retries::new();
+        loop {
+            let result = self.try_blob_to_file(reference, digest, path).await;
+            let Some(error) = result.as_ref().err().filter(|error| error.passing()) else { break result };
+            let Some(pause) = retries.next(error.retry_after()) else { break result };
+            tracing::debug!(%digest, %error, "fetching again");
+            tokio::time::sleep(pause).await;
         }
     }
 

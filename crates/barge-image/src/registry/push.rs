@@ -1,35 +1,45 @@
 //! Pushes: layers and config, several at once, then the manifest.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::{Method, StatusCode, header};
 
-use super::client::{Client, checked, url};
-use super::retry::Retries;
-use super::upload::Content;
+use super::client::{Client, checked};
 use super::{Reference, RegistryError};
-use crate::image::{Blob, Image, Source, media_type};
+use crate::image::{Blob, Image, media_type};
 
-/// What is told while a push goes on.
+/// What is told of a blob while a push goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
-    /// The registry has this blob already.
-    Present {
-        /// Its size in bytes.
-        size: u64,
+pub struct Progress {
+    /// The blob's digest.
+    pub digest: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// How far it is.
+    pub step: Step,
+}
+
+/// How far a blob is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It belongs to the image. All blobs are told of before the first one is sent.
+    Planned,
+    /// It is being sent; a try that failed begins at 0 again.
+    Moved {
+        /// So many bytes are on their way or there.
+        bytes: u64,
     },
+    /// The registry has it already.
+    Present,
     /// The registry took it over from another repository.
-    Mounted {
-        /// Its size in bytes.
-        size: u64,
-    },
+    Mounted,
     /// It was sent.
-    Sent {
-        /// Its size in bytes.
-        size: u64,
-    },
+    Sent,
+}
+
+impl Progress {
+    pub(super) fn of(blob: &Blob, step: Step) -> Self {
+        Self { digest: blob.digest.clone(), size: blob.size, step }
+    }
 }
 
 /// What a push did.
@@ -56,31 +66,31 @@ impl Client {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Pushed, RegistryError> {
         let digest_reference = target.with_digest(&image.digest);
+        let blobs = || image.layers.iter().chain([&image.config]);
+        for blob in blobs() {
+            progress(Progress::of(blob, Step::Planned));
+        }
         if self.has_manifest(&digest_reference).await? {
-            let size = image.layers.iter().map(|layer| layer.size).sum();
-            progress(Progress::Present { size });
+            for blob in blobs() {
+                progress(Progress::of(blob, Step::Present));
+            }
             if !self.has_tag(image, target).await? {
                 self.tag(image, target).await?;
             }
-            return Ok(Pushed { sent: 0, present: size });
+            return Ok(Pushed { sent: 0, present: image.layers.iter().map(|layer| layer.size).sum() });
         }
-        let blobs = image.layers.iter().chain([&image.config]);
-        let results: Vec<Progress> = stream::iter(blobs)
-            .map(|blob| async move {
-                let done = self.push_blob(blob, target).await?;
-                progress(done.clone());
-                Ok::<_, RegistryError>(done)
-            })
+        let results: Vec<(u64, Step)> = stream::iter(blobs())
+            .map(|blob| async move { Ok((blob.size, self.push_blob(blob, target, progress).await?)) })
             .buffer_unordered(PARALLEL)
             .try_collect()
             .await?;
         self.put_manifest(image, &digest_reference).await?;
         self.tag(image, target).await?;
         let mut pushed = Pushed::default();
-        for result in results {
-            match result {
-                Progress::Sent { size } => pushed.sent += size,
-                Progress::Present { size } | Progress::Mounted { size } => pushed.present += size,
+        for (size, step) in results {
+            match step {
+                Step::Sent => pushed.sent += size,
+                _ => pushed.present += size,
             }
         }
         Ok(pushed)
@@ -130,66 +140,5 @@ impl Client {
             })
             .await?;
         checked(reference, &format!("manifest {reference}"), response).await.map(|_| ())
-    }
-
-    /// Pushes one blob; a try that failed is begun again from its POST, never continued.
-    async fn push_blob(&self, blob: &Blob, target: &Reference) -> Result<Progress, RegistryError> {
-        let mut retries = Retries::new();
-        loop {
-            let result = self.try_push_blob(blob, target).await;
-            let Some(error) = result.as_ref().err().filter(|error| error.passing()) else { return result };
-            let Some(pause) = retries.next(error.retry_after()) else { return result };
-            tracing::debug!(digest = %blob.digest, %error, "pushing again");
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    async fn try_push_blob(&self, blob: &Blob, target: &Reference) -> Result<Progress, RegistryError> {
-        let size = blob.size;
-        let address = self.url(target, &format!("blobs/{}", blob.digest));
-        let head = self.send_once(target, &Method::HEAD, &address, &|request| request).await?;
-        if head.status().is_success() {
-            return Ok(Progress::Present { size });
-        }
-        let mut begin = self.url(target, "blobs/uploads/");
-        if let Source::Remote { reference } = &blob.source
-            && reference.host == target.host
-        {
-            begin = url::with(&url::with(&begin, "mount", &blob.digest), "from", &reference.repository);
-        }
-        let what = format!("an upload of {}", blob.digest);
-        let response =
-            self.send_once(target, &Method::POST, &begin, &|request| request.header(header::CONTENT_LENGTH, 0)).await?;
-        let response = checked(target, &what, response).await?;
-        if response.status() == StatusCode::CREATED {
-            return Ok(Progress::Mounted { size });
-        }
-        let protocol =
-            |problem: &str| RegistryError::Protocol { host: target.host.clone(), problem: problem.to_owned() };
-        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-        let location = location.and_then(|location| url::join(&begin, location));
-        let location = location.ok_or_else(|| protocol("its answer to an upload has no Location"))?;
-        if begin.starts_with("https://") && location.starts_with("http://") {
-            return Err(protocol("behind TLS it gives Locations with http://; its external address is set wrongly"));
-        }
-        let put = url::with(&location, "digest", &blob.digest);
-        let content = self.open(blob).await?;
-        let response = self.upload(target, &put, size, &content).await?;
-        checked(target, &what, response).await?;
-        Ok(Progress::Sent { size })
-    }
-
-    async fn open(&self, blob: &Blob) -> Result<Content, RegistryError> {
-        let failed = |source| RegistryError::File(format!("read layer {}", blob.digest), source);
-        Ok(match &blob.source {
-            Source::Bytes(bytes) => Content::Bytes(Bytes::from_owner(Arc::clone(bytes))),
-            Source::Temporary(file) => Content::File(file.path().to_owned()),
-            Source::File(path) => Content::File(path.clone()),
-            Source::Remote { reference } => {
-                let file = tempfile::NamedTempFile::with_prefix("barge-layer").map_err(failed)?;
-                self.blob_to_file(reference, &blob.digest, file.path()).await?;
-                Content::Temporary(file)
-            }
-        })
     }
 }

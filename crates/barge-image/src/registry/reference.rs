@@ -48,7 +48,11 @@ impl FromStr for Reference {
         if !looks_like_host || !word(host, b".-:[]") || !repository_ok || !version_ok {
             return Err(error());
         }
-        Ok(Self { host: host.to_owned(), repository: repository.to_owned(), version: version.to_owned() })
+        let repository = match canonical(host) == DOCKER_HUB && !repository.contains('/') {
+            true => format!("library/{repository}"),
+            false => repository.to_owned(),
+        };
+        Ok(Self { host: host.to_owned(), repository, version: version.to_owned() })
     }
 }
 
@@ -67,6 +71,24 @@ impl Reference {
     /// Whether the registry is on this machine, so that plain HTTP is no risk.
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.host)
+    }
+}
+
+/// Whether a text names a registry: a host, with a port or not.
+pub fn is_host(text: &str) -> bool {
+    !text.contains('/') && format!("{text}/x").parse::<Reference>().is_ok()
+}
+
+/// Docker's own registry, as people call it.
+pub(super) const DOCKER_HUB: &str = "docker.io";
+
+/// One spelling of a registry's host and port, of all that mean the same.
+pub(super) fn canonical(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    let host = host.strip_suffix(":443").unwrap_or(&host);
+    match host {
+        "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
+        host => host.to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sends a blob's bytes, and watches that they get on.
+//! Sends a blob's bytes, whole or a piece of them, and watches that they get on.
 //!
 //! A limit on the whole would fail large layers on slow lines, and reqwest's read timeout counts from the sending of the request, whatever
 //! is sent meanwhile. So the body itself tells when a piece of it is taken.
@@ -10,50 +10,62 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt, stream};
 use reqwest::{Body, Method, Response, header};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::io::ReaderStream;
 
-use super::client::{Client, Limits, challenge, unreachable};
+use super::client::{Client, Limits, unreachable};
+use super::credentials::Authorization;
 use super::{Reference, RegistryError};
 
+/// Bytes of a blob on their way to an address.
+pub(super) struct Part<'a> {
+    pub(super) method: Method,
+    pub(super) url: &'a str,
+    pub(super) content: &'a Content,
+    /// The first byte of the blob that is sent.
+    pub(super) start: u64,
+    /// So many are sent.
+    pub(super) size: u64,
+}
+
+/// Who is told how many bytes of a blob have been sent up to now.
+pub(super) type Told<'a> = &'a (dyn Fn(u64) + Sync);
+
 impl Client {
-    /// Sends `content` with PUT; a challenge for a token is met once.
+    /// Sends a part; what the registry asks for meanwhile is given once.
     pub(super) async fn upload(
         &self,
         reference: &Reference,
-        url: &str,
-        size: u64,
-        content: &Content,
+        part: &Part<'_>,
+        told: Told<'_>,
     ) -> Result<Response, RegistryError> {
-        let known = self.known_token(reference).await;
-        let response = self.upload_once(reference, url, size, content, known).await?;
-        let Some(challenge) = challenge(&self.url(reference, ""), url, &response) else { return Ok(response) };
-        drop(response);
-        let token = self.token(reference, &challenge).await?;
-        self.upload_once(reference, url, size, content, Some(token)).await
-    }
-
-    async fn upload_once(
-        &self,
-        reference: &Reference,
-        url: &str,
-        size: u64,
-        content: &Content,
-        token: Option<String>,
-    ) -> Result<Response, RegistryError> {
-        let (body, sending) = content.body();
-        let request = self
-            .request(&self.uploads, reference, &Method::PUT, url, token)
-            .header(header::CONTENT_TYPE, "application/octet-stream")
-            .header(header::CONTENT_LENGTH, size)
-            .body(body);
-        tokio::select! {
-            response = request.send() => response.map_err(|source| unreachable(reference, source)),
-            (problem, waited) = sending.stuck(self.limits) => {
-                Err(RegistryError::Silent { host: reference.host.clone(), problem, waited })
+        let http = self.transport.pair(&self.allowed(reference, part.url)?)?.uploads;
+        let send = async |who: Option<Authorization>| {
+            let (body, sending) = part.content.body(part.start, part.size);
+            let mut request = http
+                .request(part.method.clone(), part.url)
+                .header(header::CONTENT_TYPE, "application/octet-stream")
+                .header(header::CONTENT_LENGTH, part.size)
+                .body(body);
+            if part.method == Method::PATCH {
+                // As the distribution specification has it, without a unit.
+                request =
+                    request.header(header::CONTENT_RANGE, format!("{}-{}", part.start, part.start + part.size - 1));
             }
-        }
+            if let Some(who) = who {
+                request = who.add(request);
+            }
+            let told = |sent| told(part.start + sent);
+            tokio::select! {
+                response = request.send() => response.map_err(|source| unreachable(reference, source)),
+                (problem, waited) = sending.stuck(self.limits, &told) => {
+                    Err(RegistryError::Silent { host: reference.host.clone(), problem, waited })
+                }
+            }
+        };
+        self.authorized(reference, part.url, send).await
     }
 }
 
@@ -61,41 +73,55 @@ impl Client {
 pub(super) enum Content {
     Bytes(Bytes),
     File(PathBuf),
-    Temporary(tempfile::NamedTempFile),
+    Held(crate::cache::Held),
 }
 
 impl Content {
-    fn body(&self) -> (Body, Sending) {
+    fn body(&self, start: u64, size: u64) -> (Body, Sending) {
         let path = match self {
-            Content::Bytes(bytes) => return watched(stream::iter([Ok(bytes.clone())])),
+            Content::Bytes(bytes) => {
+                let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                return watched(stream::iter([Ok(bytes.slice(place(start)..place(start + size)))]));
+            }
             Content::File(path) => path.clone(),
-            Content::Temporary(file) => file.path().to_owned(),
+            Content::Held(file) => file.path().to_owned(),
         };
         // Opened when it is sent; a file that cannot be read breaks the request off.
-        let file = async move { tokio::fs::File::open(path).await.map(|f| ReaderStream::with_capacity(f, 128 * 1024)) };
+        let file = async move {
+            let mut file = tokio::fs::File::open(path).await?;
+            if start > 0 {
+                file.seek(io::SeekFrom::Start(start)).await?;
+            }
+            Ok::<_, io::Error>(ReaderStream::with_capacity(file.take(size), 128 * 1024))
+        };
         watched(stream::once(file).try_flatten())
     }
 }
 
 /// A body of `pieces`, and the watch over it.
 fn watched(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> (Body, Sending) {
-    let (taken, moved) = watch::channel(Instant::now());
-    let pieces = pieces.inspect_ok(move |_| {
-        taken.send_replace(Instant::now());
+    let (taken, moved) = watch::channel((Instant::now(), 0));
+    let pieces = pieces.inspect_ok(move |piece| {
+        taken.send_modify(|(at, count)| {
+            *at = Instant::now();
+            *count += piece.len() as u64;
+        });
     });
     (Body::wrap_stream(pieces), Sending { moved })
 }
 
-/// When the last piece of a body was taken. The connection drops a body that is sent to its end, and this is told of it.
+/// When the last piece of a body was taken, and how much of it is. The connection drops a body that is sent to its end, and this is told
+/// of it.
 struct Sending {
-    moved: watch::Receiver<Instant>,
+    moved: watch::Receiver<(Instant, u64)>,
 }
 
 impl Sending {
     /// Ends when nothing has moved for too long, with words for that.
-    async fn stuck(mut self, limits: Limits) -> (&'static str, Duration) {
+    async fn stuck(mut self, limits: Limits, told: Told<'_>) -> (&'static str, Duration) {
         loop {
-            let since = *self.moved.borrow_and_update();
+            let (since, count) = *self.moved.borrow_and_update();
+            told(count);
             match timeout_at(since + limits.silence, self.moved.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => break,

@@ -6,10 +6,12 @@ use std::sync::Mutex;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use barge_image::layer::digest;
-use barge_image::registry::{Progress, Pushed};
+use barge_image::registry::{Progress, Pushed, Step};
 use barge_image::{Image, RegistryError};
 
-use crate::support::{Cut, DEADLINE, Served, anonymous, built, cutter, cutter_inside, small, status, tree};
+use crate::support::{
+    Cut, DEADLINE, Served, anonymous, built, cutter, cutter_inside, incompressible, small, status, tree,
+};
 
 /// The image as the registry has it, pulled and compared byte for byte.
 async fn check_pulled(served: &Served, name: &str, image: &Image) {
@@ -36,7 +38,7 @@ async fn what_was_pushed_is_pulled_and_is_not_sent_again() {
     let told = Mutex::new(Vec::new());
     let pushed = client.push(&image, &target, &|progress| told.lock().unwrap().push(progress)).await.unwrap();
     assert_eq!(pushed, Pushed { sent: total, present: 0 });
-    assert_eq!(told.lock().unwrap().len(), 2);
+    check_told(&told.into_inner().unwrap(), &image);
     check_pulled(&served, "group/app:1", &image).await;
     check_pulled(&served, &format!("group/app@{}", image.digest), &image).await;
     served.asked();
@@ -50,6 +52,23 @@ async fn what_was_pushed_is_pulled_and_is_not_sent_again() {
     // Another tag of the same image is one small request more.
     client.push(&image, &served.reference("group/app:2"), &|_| {}).await.unwrap();
     assert_eq!(served.asked().iter().filter(|line| !line.starts_with("HEAD ")).count(), 1);
+}
+
+/// Every blob is told of before any is sent, gets on without a step back, and ends once.
+fn check_told(told: &[Progress], image: &Image) {
+    let blobs = image.layers.len() + 1;
+    assert!(told[..blobs].iter().all(|progress| progress.step == Step::Planned), "{told:?}");
+    for blob in image.layers.iter().chain([&image.config]) {
+        let steps: Vec<Step> = told[blobs..].iter().filter(|p| p.digest == blob.digest).map(|p| p.step).collect();
+        let (last, moved) = steps.split_last().unwrap();
+        assert_eq!(*last, Step::Sent, "{told:?}");
+        let moved = moved.iter().map(|step| match step {
+            Step::Moved { bytes } => *bytes,
+            step => panic!("{step:?} in {told:?}"),
+        });
+        let moved: Vec<u64> = moved.collect();
+        assert!(moved.is_sorted() && moved.iter().all(|bytes| *bytes <= blob.size), "{moved:?} of {}", blob.size);
+    }
 }
 
 #[tokio::test]
@@ -66,10 +85,10 @@ async fn of_a_changed_image_only_what_changed_is_sent() {
         client.push(&image, &target, &|progress| told.lock().unwrap().push(progress)).await.unwrap();
         let told = told.into_inner().unwrap();
         // The base's layer is mounted from its repository the first time, and there the second time.
-        let size = image.layers[0].size;
-        let expected = if content == "one" { Progress::Mounted { size } } else { Progress::Present { size } };
-        assert!(told.contains(&expected), "{told:?}");
-        assert_eq!(told.iter().filter(|progress| matches!(progress, Progress::Sent { .. })).count(), 2);
+        let (digest, size) = (image.layers[0].digest.clone(), image.layers[0].size);
+        let step = if content == "one" { Step::Mounted } else { Step::Present };
+        assert!(told.contains(&Progress { digest, size, step }), "{told:?}");
+        assert_eq!(told.iter().filter(|progress| progress.step == Step::Sent).count(), 2);
         check_pulled(&served, "app:1", &image).await;
     }
 }
@@ -121,17 +140,6 @@ async fn a_connection_that_is_cut_is_no_failure() {
         pushed.unwrap_or_else(|error| panic!("{begins}: {error:?}"));
         check_pulled(&served, "app:1", &image).await;
     }
-}
-
-/// Text that hardly gets smaller when it is compressed: each number follows from the one before it.
-fn incompressible(bytes: usize) -> String {
-    let mut number = 1u64;
-    let mut text = String::with_capacity(bytes + 16);
-    while text.len() < bytes {
-        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        text.push_str(&format!("{:x}", number >> 16));
-    }
-    text
 }
 
 #[tokio::test]

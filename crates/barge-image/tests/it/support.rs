@@ -222,3 +222,14 @@ pub(crate) fn client_as(host: &str, username: &str, password: &str) -> Client {
 pub(crate) fn status(code: u16) -> Response {
     (StatusCode::from_u16(code).unwrap(), Body::from("not now")).into_response()
 }
+
+/// Text that hardly gets smaller when it is compressed: each number follows from the one before it.
+pub(crate) fn incompressible(bytes: usize) -> String {
+    let mut number = 1u64;
+    let mut text = String::with_capacity(bytes + 16);
+    while text.len() < bytes {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.push_str(&format!("{:x}", number >> 16));
+    }
+    text
+}
