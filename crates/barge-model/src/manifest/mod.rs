@@ -4,6 +4,7 @@
 //! What it leaves out: looking at the project's files (that is `barge init` and the image builder).
 
 mod parse;
+mod platform;
 mod quantity;
 mod resolve;
 mod spelling;
@@ -11,6 +12,7 @@ mod values;
 mod words;
 
 pub use parse::{MAX_MANIFEST_BYTES, ManifestError, parse};
+pub use platform::{InvalidPlatform, Platform};
 pub use quantity::{Count, InvalidQuantity, Memory, MilliCpu};
 pub use resolve::ResolveError;
 pub use values::{Command, EnvValue};
@@ -55,9 +57,12 @@ pub struct Build {
     /// The built files, relative to barge.yaml: a directory or one file, also a jar or a war. Without it, found by looking.
     #[serde(default)]
     pub path: Option<String>,
-    /// `scratch`, an OCI layout (`oci:DIRECTORY`) or a registry reference.
+    /// `scratch`, an OCI layout (`oci:DIRECTORY`), a tar with one (`tar:FILE`, also of `docker save`) or a registry reference.
     #[serde(default)]
     pub base: Option<String>,
+    /// The kinds of machines that the image is for; without it, that of the machine that builds.
+    #[serde(default)]
+    pub platforms: Vec<Platform>,
     /// Where Tomcat serves a war, such as `/shop`; without it, `/`.
     #[serde(default)]
     pub context_path: Option<String>,
