@@ -20,6 +20,8 @@ enum Bench {
     Gateway,
     /// A platform of 50 services on which nothing happens: memory and CPU
     Idle,
+    /// Images of Java programs beside Jib (needs Maven; root on Debian, or what it installs)
+    Image,
     /// barge-init beside tini, dumb-init, s6, runit and supervisord (installs them; root only)
     Init,
     /// The operator with 1,000 services and 10,000 pods of fake nodes (on a cluster of its own, if none is up)
@@ -55,6 +57,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Deploy => platform_bench("deploy")?,
             Bench::Gateway => platform_bench("gateway")?,
             Bench::Idle => platform_bench("idle")?,
+            Bench::Image => {
+                setup::peers_of_images()?;
+                platform_bench("image")?
+            }
             Bench::Init => {
                 setup::peers_of_barge_init()?;
                 output(Command::new("cargo").args(["bench", "-q", "--locked", "-p", "e2e", "--bench", "init"]))?

@@ -41,6 +41,9 @@ const PEERS: [(&str, &str); 5] = [
     ("tini", "tini"),
 ];
 
+/// What the bench of images needs besides what tests need.
+const BESIDE_IMAGES: [(&str, &str); 1] = [("time", "time")];
+
 /// What a Kubernetes of this machine's own needs; `xtask/cluster` has the rest.
 const CLUSTER: [(&str, &str); 8] = [
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
@@ -63,6 +66,12 @@ pub(crate) fn tools() -> Result<()> {
 /// Installs the programs beside which barge-init is measured.
 pub(crate) fn peers_of_barge_init() -> Result<()> {
     install(&PEERS, "the bench compares with")
+}
+
+/// Installs what the bench of images needs.
+pub(crate) fn peers_of_images() -> Result<()> {
+    tools()?;
+    install(&BESIDE_IMAGES, "the bench of images needs")
 }
 
 /// Installs what a Kubernetes of this machine's own needs.

@@ -13,9 +13,11 @@ class Greetings {
     private static final String VERSION = "one";
 
     private final String name;
+    private final String shutdown;
 
-    Greetings(@Value("${greeting.name:world}") String name) {
+    Greetings(@Value("${greeting.name:world}") String name, @Value("${server.shutdown:unsaid}") String shutdown) {
         this.name = name;
+        this.shutdown = shutdown;
     }
 
     @GetMapping("/greeting")
@@ -29,7 +31,7 @@ class Greetings {
         Map<String, Object> told = new TreeMap<>();
         told.put("heap", Runtime.getRuntime().maxMemory());
         told.put("processors", Runtime.getRuntime().availableProcessors());
-        told.put("shutdown", System.getProperty("server.shutdown", System.getenv("SERVER_SHUTDOWN")));
+        told.put("shutdown", shutdown);
         return told;
     }
 }
