@@ -10,11 +10,13 @@
 //! blobs/sha256/HEX        layers, and manifests and configurations of bases
 //! layers/SHAPE/KEY        which blob has the entries of KEY; SHAPE is the same without the content (`layers`)
 //! index/HEX               digests of files that have not changed since ([`index`])
+//! derived/WHAT/HEX        what was found out about a layer ([`derived`])
 //! tmp/                    what is being written
 //! ```
 //!
 //! What was not used for longest is removed when the blobs take more than the cache may ([`prune`]).
 
+mod derived;
 mod held;
 pub(crate) mod index;
 mod layers;

@@ -42,10 +42,10 @@ impl Cache {
             }
         }
         remove_old(&self.0.directory.join("index"));
-        for shape in list(&self.0.directory.join("layers")) {
-            remove_old(&shape);
+        for notes in ["layers", "derived"].iter().flat_map(|kind| list(&self.0.directory.join(kind))) {
+            remove_old(&notes);
             // It is kept while there is something in it.
-            let _ = std::fs::remove_dir(&shape);
+            let _ = std::fs::remove_dir(&notes);
         }
     }
 
@@ -59,7 +59,7 @@ impl Cache {
     }
 }
 
-fn list(directory: &Path) -> impl Iterator<Item = PathBuf> {
+fn list(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path())
 }
 
