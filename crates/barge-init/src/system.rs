@@ -96,6 +96,9 @@ pub(crate) fn catch_signals(numbers: impl Iterator<Item = i32>) -> std::io::Resu
     action.sa_sigaction = write_down as extern "C" fn(libc::c_int) as libc::sighandler_t;
     // On a thread's own stack for signals where it has one, as the standard library's threads do.
     action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+    // One after the other: that stack has room for two, and what finds none ends the program.
+    // SAFETY: sigfillset(3) writes to the mask, which is ours.
+    unsafe { libc::sigfillset(&raw mut action.sa_mask) };
     for number in numbers {
         // SAFETY: sigaction(2) reads the action, which lives until it returns; the handler calls only what a handler may call.
         Errno::result(unsafe { libc::sigaction(number, &raw const action, std::ptr::null_mut()) })?;

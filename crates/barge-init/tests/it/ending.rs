@@ -91,6 +91,20 @@ fn real_time_signals_reach_the_process() {
 }
 
 #[test]
+fn signals_of_many_kinds_at_once_do_no_harm() {
+    let mut init = Init::start(&ready(shell("exec sleep 1000")));
+    init.wait_phase(Phase::Ready);
+    for _ in 0..1000 {
+        // The process takes no notice of any of them.
+        for signal in [Signal::SIGURG, Signal::SIGWINCH, Signal::SIGCONT] {
+            init.signal(signal);
+        }
+    }
+    init.stop(at_once(5000));
+    assert_eq!(init.exit().0, 0, "it goes on, and ends when it is asked to");
+}
+
+#[test]
 fn a_process_that_ignores_the_stop_is_killed_after_its_grace() {
     let mut init = Init::start(&ready(shell(&format!("trap '' TERM; {LISTENING}"))));
     init.wait_output("set");
