@@ -1,20 +1,21 @@
 //! Readiness for everybody who asks over HTTP: one path, 200 or 503, and why in the body. So an engine's probe is the same for each project.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::events::Shared;
-use crate::run::thread;
 use crate::status::{Phase, Status};
 
 /// A question takes no longer, from the connection to the answer.
 const LIMIT: Duration = Duration::from_secs(2);
 /// The longest head of a request, in bytes.
 const MAX_HEAD: usize = 8 * 1024;
-/// More connections at once are turned away.
+/// For one more connection at once, the oldest has to go: whoever asks has his answer by then, and whoever only holds connections keeps nobody
+/// from asking. An engine that finds no answer would take the instance out of traffic.
 const MAX_CONNECTIONS: usize = 16;
 
 /// The header of an answer that says in one word what the instance is doing, as its status does.
@@ -22,31 +23,36 @@ pub const PHASE_HEADER: &str = "barge-phase";
 
 /// Answers until the process ends.
 pub(crate) fn serve(listener: &TcpListener, path: &str, shared: &Arc<Shared>) {
-    let open = Arc::new(AtomicUsize::new(0));
+    let mut open: VecDeque<(JoinHandle<()>, Weak<TcpStream>)> = VecDeque::new();
     for stream in listener.incoming() {
         let Ok(stream) = stream else {
             // No descriptor is left: the next try must not be at once.
             std::thread::sleep(Duration::from_millis(10));
             continue;
         };
-        if open.fetch_add(1, Ordering::SeqCst) >= MAX_CONNECTIONS {
-            open.fetch_sub(1, Ordering::SeqCst);
-            continue;
+        open.retain(|(work, _)| !work.is_finished());
+        if open.len() >= MAX_CONNECTIONS
+            && let Some((work, oldest)) = open.pop_front()
+        {
+            // Neither a read nor a write waits then.
+            let _ = oldest.upgrade().map(|oldest| oldest.shutdown(Shutdown::Both));
+            let _ = work.join();
         }
-        let (shared, path, guard) = (Arc::clone(shared), path.to_owned(), Arc::clone(&open));
-        let spawned = thread(move || {
+        let (stream, shared, path) = (Arc::new(stream), Arc::clone(shared), path.to_owned());
+        let held = Arc::downgrade(&stream);
+        let spawned = std::thread::Builder::new().stack_size(256 * 1024).spawn(move || {
             // Whoever goes away ends his own connection and nothing else.
-            let _ = answer(stream, &path, &shared);
-            guard.fetch_sub(1, Ordering::SeqCst);
+            let _ = answer(&stream, &path, &shared);
         });
-        if spawned.is_err() {
-            open.fetch_sub(1, Ordering::SeqCst);
+        // Without a thread nobody is left to hold the connection, which ends it.
+        if let Ok(work) = spawned {
+            open.push_back((work, held));
         }
     }
 }
 
-fn answer(mut stream: TcpStream, path: &str, shared: &Shared) -> std::io::Result<()> {
-    let head = read_head(&mut stream)?;
+fn answer(mut stream: &TcpStream, path: &str, shared: &Shared) -> std::io::Result<()> {
+    let head = read_head(stream)?;
     let mut words = head.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let asked = target.split('?').next().unwrap_or_default();
@@ -65,7 +71,7 @@ fn answer(mut stream: TcpStream, path: &str, shared: &Shared) -> std::io::Result
     stream.write_all(answer.as_bytes())
 }
 
-fn read_head(stream: &mut TcpStream) -> std::io::Result<String> {
+fn read_head(mut stream: &TcpStream) -> std::io::Result<String> {
     let deadline = Instant::now() + LIMIT;
     let mut head = Vec::new();
     let mut buffer = [0; 1024];
@@ -73,9 +79,12 @@ fn read_head(stream: &mut TcpStream) -> std::io::Result<String> {
     while !head.windows(4).any(|window| window == b"\r\n\r\n") {
         let left = deadline.checked_duration_since(Instant::now()).ok_or(ErrorKind::TimedOut)?;
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        match stream.read(&mut buffer)? {
-            0 => return Err(ErrorKind::UnexpectedEof.into()),
-            count => head.extend_from_slice(&buffer[..count]),
+        match stream.read(&mut buffer) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => head.extend_from_slice(&buffer[..count]),
+            // A read with a time limit is not begun again after a signal, whatever its handler was set up with (signal(7)).
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
         if head.len() > MAX_HEAD {
             return Err(ErrorKind::InvalidData.into());

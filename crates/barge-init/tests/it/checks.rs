@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use barge_init::plan::{Checks, Readiness};
 use barge_init::{HttpAnswer, Phase, Plan, Probe};
+use nix::sys::signal::Signal;
 
 use crate::support::{Init, at_once, children, eventually, plan, shell, timeline};
 
@@ -137,8 +138,8 @@ fn a_start_that_failed_tells_why_to_whoever_asks() {
     assert!(answer.contains(&format!("\r\n{}: held\r\n", barge_init::PHASE_HEADER)), "{answer}");
 }
 
-#[test]
-fn who_asks_and_says_nothing_keeps_nobody_else_from_asking() {
+/// An instance that is ready, and where it is asked.
+fn asked() -> (Init, SocketAddr) {
     let address = free_address();
     let plan = Plan {
         probe: Probe::None,
@@ -147,9 +148,40 @@ fn who_asks_and_says_nothing_keeps_nobody_else_from_asking() {
     };
     let init = Init::start(&plan);
     init.wait_phase(Phase::Ready);
-    let silent: Vec<_> = (0..10).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
-    assert_eq!(ask(address, "/ready").unwrap().0, 200);
+    (init, address)
+}
+
+#[test]
+fn who_asks_and_says_nothing_keeps_nobody_else_from_asking() {
+    let (_init, address) = asked();
+    // Also where there are more of them than may be there at once.
+    let silent: Vec<_> = (0..40).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    for _ in 0..20 {
+        assert_eq!(ask(address, "/ready").unwrap().0, 200);
+    }
     drop(silent);
+}
+
+#[test]
+fn a_question_that_comes_in_pieces_is_answered_whatever_signals_arrive_meanwhile() {
+    let (init, address) = asked();
+    let mut streams: Vec<_> = (0..10).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    for stream in &mut streams {
+        stream.write_all(b"GET /ready HTTP/1.1\r\n").unwrap();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    for _ in 0..100 {
+        // The process takes no notice of any of them.
+        for signal in [Signal::SIGURG, Signal::SIGWINCH, Signal::SIGCONT] {
+            init.signal(signal);
+        }
+    }
+    for stream in &mut streams {
+        stream.write_all(b"\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
+    }
 }
 
 /// What a process has, as far as checks could leave something of it behind.
