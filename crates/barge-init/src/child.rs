@@ -86,10 +86,11 @@ pub(crate) fn start(plan: &Plan, process: &Process) -> Result<Started, StartErro
     Ok(Started { pid: Pid::from_raw(child.id().cast_signed()), stdout, stderr })
 }
 
-/// Starts a command in the place of a process and with all that is its own, without output: a check.
+/// Starts a command in the place of a process and with all that is its own, without output, and without input, which is for the process
+/// alone: a check.
 pub(crate) fn start_check(plan: &Plan, process: &Process, words: &[String]) -> Result<Child, StartError> {
     let mut command = prepare(plan, process, words)?;
-    spawn(command.stdout(Stdio::null()).stderr(Stdio::null()), process)
+    spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()), process)
 }
 
 fn spawn(command: &mut Command, process: &Process) -> Result<Child, StartError> {

@@ -59,6 +59,18 @@ fn a_check_that_cannot_be_started_says_so() {
 }
 
 #[test]
+fn a_check_does_not_take_what_the_process_is_to_read() {
+    let mut plan = by_command("sleep 0.3; cat; sleep 1000", "cat >/dev/null");
+    plan.main.inherit_stdin = true;
+    let temporary = tempfile::tempdir().unwrap();
+    let input = temporary.path().join("input");
+    std::fs::write(&input, "for the process\n").unwrap();
+    let init = Init::start_after(&format!("exec <{}", input.display()), &plan);
+    init.wait_phase(Phase::Ready);
+    init.wait_output("for the process\n");
+}
+
+#[test]
 fn what_a_process_listens_on_is_found() {
     // A child of a child listens, on every address, on a port that nobody knows before.
     let script = "import http.server,sys\nserver = http.server.HTTPServer(('', 0), http.server.SimpleHTTPRequestHandler)\nprint(server.server_port, flush=True)\nserver.serve_forever()";
