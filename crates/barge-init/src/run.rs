@@ -81,10 +81,7 @@ fn run(plan: Plan, state: Option<&Path>) -> Result<u8, RunError> {
         thread(move || ready::serve(&listener, &path, &shared))?;
     }
     let mut supervisor = Supervisor::new(state.map(Path::to_owned), Arc::new(plan), shared, events);
-    match supervisor.start()? {
-        Some(code) => Ok(code),
-        None => supervisor.watch(&receiver),
-    }
+    Ok(supervisor.start().unwrap_or_else(|| supervisor.watch(&receiver)))
 }
 
 pub(crate) fn thread(work: impl FnOnce() + Send + 'static) -> Result<(), RunError> {

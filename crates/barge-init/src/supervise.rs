@@ -75,50 +75,41 @@ impl Supervisor {
         }
     }
 
-    /// Starts what can be started. A process that cannot be is held, which is no error.
-    ///
-    /// # Errors
-    /// A thread cannot be started; nothing runs then.
-    pub(crate) fn start(&mut self) -> Result<Option<u8>, RunError> {
+    /// Starts what can be started. A process that cannot be is held. The answer is the exit code, if it is over already.
+    pub(crate) fn start(&mut self) -> Option<u8> {
         let ready = self.plan.check().map_err(|error| (Ending::NotStarted, crate::chain(&error)));
-        let result = match ready {
+        match ready {
             Ok(()) => self.happen(Happened::Begin),
             // A plan that cannot be carried out is a start that has failed, like any other.
             Err((ending, reason)) => self.happen(Happened::NotStarted { name: MAIN.to_owned(), ending, reason }),
-        };
-        if result.is_err() {
-            for pid in self.running.values() {
-                let _ = killpg(*pid, Signal::SIGKILL);
-            }
         }
-        result
     }
 
     /// Handles events until the instance is over; the result is the exit code.
-    pub(crate) fn watch(&mut self, receiver: &Receiver<Event>) -> Result<u8, RunError> {
+    pub(crate) fn watch(&mut self, receiver: &Receiver<Event>) -> u8 {
         loop {
             let event = match self.machine.next_deadline() {
                 Some(at) => receiver.recv_timeout(at.saturating_sub(self.begin.elapsed())),
                 None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             let code = match event {
-                Ok(Event::Signal(signals::SIGCHLD)) => self.reap()?,
-                Ok(Event::Signal(number)) => self.happen(Happened::Signal(number))?,
-                Ok(Event::Stop(request)) => self.happen(Happened::Stop(request))?,
-                Ok(Event::Probed(found)) => self.happen(Happened::Probed(found))?,
-                Ok(Event::Drained(how)) => self.happen(Happened::Drained(how))?,
-                Ok(Event::Registration(words)) => self.happen(Happened::Registration(words))?,
-                Err(RecvTimeoutError::Timeout) => self.happen(Happened::Tick)?,
+                Ok(Event::Signal(signals::SIGCHLD)) => self.reap(),
+                Ok(Event::Signal(number)) => self.happen(Happened::Signal(number)),
+                Ok(Event::Stop(request)) => self.happen(Happened::Stop(request)),
+                Ok(Event::Probed(found)) => self.happen(Happened::Probed(found)),
+                Ok(Event::Drained(how)) => self.happen(Happened::Drained(how)),
+                Ok(Event::Registration(words)) => self.happen(Happened::Registration(words)),
+                Err(RecvTimeoutError::Timeout) => self.happen(Happened::Tick),
                 Err(RecvTimeoutError::Disconnected) => Some(125),
             };
             if let Some(code) = code {
-                return Ok(code);
+                return code;
             }
         }
     }
 
     /// Lets the machine decide, carries out what it says, and lets it decide about what comes of that.
-    fn happen(&mut self, first: Happened) -> Result<Option<u8>, RunError> {
+    fn happen(&mut self, first: Happened) -> Option<u8> {
         let mut pending = std::collections::VecDeque::from([first]);
         while let Some(happened) = pending.pop_front() {
             let now = Now { elapsed: self.begin.elapsed(), wall_ms: now_ms() };
@@ -137,48 +128,52 @@ impl Supervisor {
             for action in actions {
                 if let Action::Exit(code) = action {
                     self.last_word();
-                    return Ok(Some(code));
+                    return Some(code);
                 }
-                pending.extend(self.act(action)?);
+                pending.extend(self.act(action));
             }
         }
-        Ok(None)
+        None
     }
 
-    fn act(&mut self, action: Action) -> Result<Option<Happened>, RunError> {
+    fn act(&mut self, action: Action) -> Option<Happened> {
         match action {
-            Action::Start(name) => return self.start_process(name).map(Some),
+            Action::Start(name) => return Some(self.start_process(name)),
             Action::Forward(number) => self.forward(number),
             Action::Signal(signal) => self.signal_group(MAIN, signal),
             Action::SignalHelper(name, signal) => self.signal_group(&name, signal),
-            Action::BeginChecks => self.begin_checks()?,
+            Action::BeginChecks => self.begin_checks(),
             Action::EndChecks => self.checking = None,
             Action::Drain(request) => self.drain(request),
             Action::Say(what) if self.plan.output.pass_on => voice::say(&what),
             Action::Say(_) | Action::Exit(_) => {}
         }
-        Ok(None)
+        None
     }
 
-    fn start_process(&mut self, name: String) -> Result<Happened, RunError> {
+    fn start_process(&mut self, name: String) -> Happened {
         let process = if name == MAIN { Some(&self.plan.main) } else { self.plan.helpers.get(&name) };
         let started = match process {
             Some(process) if name == MAIN => {
                 child::fill_templates(&self.plan).and_then(|()| child::start(&self.plan, process))
             }
             Some(process) => child::start(&self.plan, process),
-            None => return Ok(Happened::Tick),
+            None => return Happened::Tick,
         };
         let started = match started {
             Ok(started) => started,
             Err(error) => {
-                return Ok(Happened::NotStarted { name, ending: error.ending(), reason: crate::chain(&error) });
+                return Happened::NotStarted { name, ending: error.ending(), reason: crate::chain(&error) };
             }
         };
+        if let Err(error) = self.listen_to(&name, started.stdout, started.stderr) {
+            // Nobody would read what it writes. That is no reason to end all others: the next try may find room for a thread.
+            let _ = killpg(started.pid, Signal::SIGKILL);
+            return Happened::NotStarted { name, ending: Ending::NotStarted, reason: crate::chain(&error) };
+        }
         self.running.insert(name.clone(), started.pid);
-        self.listen_to(&name, started.stdout, started.stderr)?;
         let mark = processes::mark(started.pid).filter(|_| name == MAIN);
-        Ok(Happened::Started { name, pid: started.pid.as_raw(), mark })
+        Happened::Started { name, pid: started.pid.as_raw(), mark }
     }
 
     fn listen_to(&mut self, name: &str, stdout: PipeReader, stderr: Option<PipeReader>) -> Result<(), RunError> {
@@ -216,13 +211,16 @@ impl Supervisor {
         Ok(())
     }
 
-    fn begin_checks(&mut self) -> Result<(), RunError> {
-        let Some(main) = self.running.get(MAIN).copied() else { return Ok(()) };
+    fn begin_checks(&mut self) {
+        let Some(main) = self.running.get(MAIN).copied() else { return };
         let (stop, stopped) = mpsc::channel();
         self.checking = Some(stop);
         let asked = Asked { plan: Arc::clone(&self.plan), main, reaper: Arc::clone(&self.reaper) };
         let events = self.events.clone();
-        thread(move || probe::run(&asked, &stopped, &events))
+        if let Err(error) = thread(move || probe::run(&asked, &stopped, &events)) {
+            // It will not be ready by its deadline, and this is why.
+            self.events.send(Event::Probed(Err(crate::chain(&error))));
+        }
     }
 
     /// Tells the registry, if there is one, whether the instance is ready. Nobody waits for it.
@@ -283,7 +281,7 @@ impl Supervisor {
     }
 
     /// Collects everything that has ended below us.
-    fn reap(&mut self) -> Result<Option<u8>, RunError> {
+    fn reap(&mut self) -> Option<u8> {
         let mut ended = std::mem::take(&mut self.ended);
         ended.extend(self.reaper.reap());
         for (pid, ending) in ended {
@@ -306,11 +304,11 @@ impl Supervisor {
                 }
                 why = explain::why(ending, &self.memory, &self.shared.last_lines());
             }
-            if let Some(code) = self.happen(Happened::Ended { name, ending, why })? {
-                return Ok(Some(code));
+            if let Some(code) = self.happen(Happened::Ended { name, ending, why }) {
+                return Some(code);
             }
         }
-        Ok(None)
+        None
     }
 
     /// As subreaper we are the parent of everything that main has left behind, whatever group or session it moved to. What dies may leave

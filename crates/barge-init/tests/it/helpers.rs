@@ -1,10 +1,14 @@
 //! Processes beside main: their order, their new starts, their end.
 
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use barge_init::plan::Kind;
-use barge_init::{Ending, Phase, Process};
+use barge_init::{Ending, Phase, Probe, Process, Status};
 use nix::sys::signal::Signal;
 
-use crate::support::{Init, alive, at_once, eventually, plan, ready, shell, timeline};
+use crate::support::{Init, alive, at_once, eventually, plan, ready, serve, shell, timeline};
 
 fn helper(script: &str) -> Process {
     Process { command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()], ..shell("").main }
@@ -67,6 +71,39 @@ fn a_helper_that_cannot_be_started_is_tried_again() {
     });
     let reason = status.helpers["sshd"].reason.clone().unwrap();
     assert!(reason.contains("start \"/no/such/sshd\" in /"), "{reason}");
+}
+
+#[test]
+fn a_helper_for_which_there_is_no_thread_is_tried_again_and_disturbs_nobody() {
+    let code = Arc::new(AtomicU16::new(503));
+    let answered = Arc::clone(&code);
+    let mut plan = shell("sleep 1000");
+    let answer = move |_: &str| format!("HTTP/1.1 {} X\r\n\r\n", answered.load(Ordering::SeqCst)).into_bytes();
+    plan.port = serve(answer).port();
+    plan.probe = Probe::Http { path: None };
+    plan.helpers.insert("shipper".to_owned(), Process { after: vec!["main".to_owned()], ..helper("sleep 1000") });
+    let init = Init::start(&plan);
+    // The socket would answer from a thread, whose stack could be used again: the file does as well.
+    let told =
+        |what: &str, fits: &dyn Fn(&Status) -> bool| eventually(what, || init.file().filter(|status| fits(status)));
+    told("a check", &|status| status.reason.as_ref().is_some_and(|reason| reason.contains("503")));
+    let sizes = std::fs::read_to_string(format!("/proc/{}/status", init.pid())).unwrap();
+    let size = sizes.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")).unwrap();
+    let size: u64 = size.parse::<u64>().unwrap() * 1024;
+    let limit = |limit: String| {
+        let done = Command::new("prlimit").args(["--pid", &init.pid().to_string(), &format!("--as={limit}")]).status();
+        assert!(done.unwrap().success());
+    };
+    // Enough for a new process, and too little for the stack of a thread.
+    limit(format!("{}:unlimited", size + 200 * 1024));
+    code.store(200, Ordering::SeqCst);
+    let status = told("a helper that could not be started", &|status| status.helpers.contains_key("shipper"));
+    let reason = status.helpers["shipper"].reason.clone().unwrap();
+    assert!(reason.ends_with("start a thread: Resource temporarily unavailable (os error 11)"), "{reason}");
+    limit("unlimited:unlimited".to_owned());
+    let pid = told("the helper", &|status| status.helpers["shipper"].pid.is_some()).helpers["shipper"].pid.unwrap();
+    let status = init.wait("main as before", |status| status.phase == Phase::Ready);
+    assert!(alive(pid) && alive(status.pid.unwrap()));
 }
 
 #[test]
