@@ -52,7 +52,11 @@ const MAX_CONNECTIONS: usize = 32;
 pub(crate) fn serve(listener: &UnixListener, shared: &Arc<Shared>, events: &Events) {
     let open = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
-        let Ok(stream) = stream else { continue };
+        let Ok(stream) = stream else {
+            // No descriptor is left: the next try must not be at once.
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        };
         if open.fetch_add(1, Ordering::SeqCst) >= MAX_CONNECTIONS {
             open.fetch_sub(1, Ordering::SeqCst);
             continue;

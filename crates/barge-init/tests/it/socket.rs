@@ -7,7 +7,7 @@ use std::time::Duration;
 use barge_init::{Client, Phase, Request, files};
 use proptest::prelude::*;
 
-use crate::support::{Init, at_once, eventually, ready, shell};
+use crate::support::{Init, at_once, eventually, ready, shell, ticks};
 
 fn connect(init: &Init) -> UnixStream {
     let stream = eventually("the socket", || UnixStream::connect(init.directory.join(files::SOCKET)).ok());
@@ -84,6 +84,21 @@ fn too_many_guests_are_turned_away_and_come_in_later() {
     let silent: Vec<UnixStream> = (0..40).map(|_| connect(&init)).collect();
     let asked = Client::connect(&init.directory).and_then(|mut client| client.status());
     assert!(asked.is_err(), "{asked:?}");
+    drop(silent);
+    eventually("an answer", || Client::connect(&init.directory).and_then(|mut client| client.status()).ok());
+}
+
+#[test]
+fn whoever_finds_no_descriptor_left_costs_no_time() {
+    let init = Init::start_after("ulimit -n 30", &shell("exit 1"));
+    init.wait_phase(Phase::Held);
+    // Each takes two of them. Those that find none wait, and are there all the time.
+    let silent: Vec<UnixStream> = (0..32).map(|_| connect(&init)).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    let before = ticks(init.pid());
+    std::thread::sleep(Duration::from_secs(1));
+    let taken = ticks(init.pid()) - before;
+    assert!(taken < 10, "{taken} of the 100 that a second has");
     drop(silent);
     eventually("an answer", || Client::connect(&init.directory).and_then(|mut client| client.status()).ok());
 }

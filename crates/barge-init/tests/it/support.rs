@@ -234,6 +234,12 @@ pub(crate) fn children(parent: i32) -> Vec<(i32, String)> {
         .collect()
 }
 
+/// How long a process has had a CPU, its children not counted, in hundredths of a second.
+pub(crate) fn ticks(pid: i32) -> u64 {
+    let number = |at: usize| field(pid, at).unwrap().parse::<u64>().unwrap();
+    number(11) + number(12)
+}
+
 fn state(pid: i32) -> Option<String> {
     field(pid, 0)
 }
