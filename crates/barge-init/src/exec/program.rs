@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,8 +20,9 @@ use crate::system;
 
 /// The shell that somebody gets who names no command.
 const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
-/// How long what the program has written last may take; what has lost its mark and keeps the output open is not waited for.
-const OUTPUT_LIMIT_MS: u16 = 500;
+/// How long is waited, altogether, for what the program has written last; what has lost its mark and keeps the output open, or goes on
+/// writing, is not waited for.
+const OUTPUT_LIMIT: Duration = Duration::from_millis(500);
 /// The most that a pipe may hold: more than that was not written by a program that has ended.
 const PIPE_BYTES: usize = 1024 * 1024;
 /// Control-D: the end of input on a terminal.
@@ -69,6 +71,8 @@ pub(super) struct Output {
     pub(super) is_error: bool,
     /// What was read after the end of the program.
     late: usize,
+    /// How long was waited since then.
+    waited: Duration,
 }
 
 impl Program {
@@ -153,7 +157,7 @@ impl Input {
 
 impl Output {
     fn new(file: OwnedFd, is_error: bool) -> Self {
-        Self { file: file.into(), is_error, late: 0 }
+        Self { file: file.into(), is_error, late: 0, waited: Duration::ZERO }
     }
 
     /// Reads what there is, and waits for it. Nothing at the end; or when the program has ended, as `is_over` tells, and nothing more of its own can
@@ -164,8 +168,13 @@ impl Output {
             if over && self.late >= PIPE_BYTES {
                 return 0;
             }
+            // What is there already is read however late it is.
+            let limit = OUTPUT_LIMIT.saturating_sub(self.waited);
+            let began = Instant::now();
             let mut asked = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut asked, PollTimeout::from(OUTPUT_LIMIT_MS)) {
+            let ready = poll(&mut asked, PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO));
+            self.waited += if over { began.elapsed() } else { Duration::ZERO };
+            match ready {
                 Ok(0) if !over => {}
                 Err(nix::errno::Errno::EINTR) => {}
                 Ok(0) | Err(_) => return 0,

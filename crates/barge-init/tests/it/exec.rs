@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use barge_init::exec::frame::{Frame, Frames, WINDOW};
 use nix::sys::signal::{Signal, kill};
@@ -190,6 +190,20 @@ fn what_a_program_leaves_in_the_background_ends_with_it() {
     assert_eq!(code, 0);
     let left: i32 = out.trim().parse().unwrap();
     eventually("its end", || gone(left));
+}
+
+#[test]
+fn what_has_lost_its_mark_and_goes_on_writing_is_not_waited_for() {
+    // In a session of its own, as somebody else's daemon is.
+    let mut session =
+        shell("setsid env -i /bin/sh -c 'while sleep 0.1; do echo still here || exit; done' & sleep 0.3; exit 3");
+    let begin = Instant::now();
+    loop {
+        match session.next() {
+            Some(Frame::Stdout(_)) => assert!(begin.elapsed() < Duration::from_secs(10), "it is still waited for"),
+            other => break assert_eq!(other, Some(Frame::Exit(3))),
+        }
+    }
 }
 
 #[test]
