@@ -99,9 +99,6 @@ impl Client {
     /// Begins an upload, or has the blob mounted from where it is known to be.
     async fn begin(&self, blob: &Blob, target: &Reference, what: &str) -> Result<Begun, RegistryError> {
         let begin = self.url(target, "blobs/uploads/");
-        let post = async |url: &str| {
-            self.send_once(target, &Method::POST, url, &|request| request.header(header::CONTENT_LENGTH, 0)).await
-        };
         let from = match &blob.source {
             Source::Remote { reference, .. } if reference.host == target.host => Some(reference.repository.clone()),
             _ => self.whereabouts.of(target, &blob.digest),
@@ -110,11 +107,11 @@ impl Client {
         if let Some(from) = from {
             let mounted = address::with(&address::with(&begin, "mount", &blob.digest), "from", &from);
             // Whoever may not read there, or a registry that mounts nothing, is no reason to fail.
-            response = Some(post(&mounted).await?).filter(|answer| answer.status().is_success());
+            response = Some(self.post(target, &mounted).await?).filter(|answer| answer.status().is_success());
         }
         let response = match response {
             Some(response) => response,
-            None => post(&begin).await?,
+            None => self.post(target, &begin).await?,
         };
         let response = checked(target, what, response).await?;
         if response.status() == StatusCode::CREATED {
@@ -123,6 +120,10 @@ impl Client {
         let least = response.headers().get("oci-chunk-min-length").and_then(|value| value.to_str().ok()?.parse().ok());
         let location = self.session(target, &begin, &response)?;
         Ok(Begun::Session { location, least: least.unwrap_or_default() })
+    }
+
+    async fn post(&self, target: &Reference, url: &str) -> Result<Response, RegistryError> {
+        self.send_once(target, &Method::POST, url, &|request| request.header(header::CONTENT_LENGTH, 0)).await
     }
 
     /// Where an upload goes on.
@@ -183,7 +184,7 @@ impl Client {
             Source::Temporary(file) => Content::File(file.path().to_owned()),
             Source::File(path) => Content::File(path.clone()),
             Source::Remote { reference, cache } => {
-                Content::Held(fetch::blob(self, reference, blob, cache.as_ref()).await?)
+                Content::Held(fetch::blob(Some(self), reference, blob, cache.as_ref()).await?)
             }
         })
     }

@@ -64,6 +64,22 @@ struct Learned {
     pieces: HashMap<String, u64>,
 }
 
+/// A request that may be sent more than once, as somebody else each time.
+pub(super) struct Attempt {
+    /// It goes to the registry itself.
+    home: bool,
+    who: Option<Authorization>,
+    /// Nothing better can come.
+    last: bool,
+}
+
+impl Attempt {
+    /// Adds who we are.
+    pub(super) fn say(&self, request: RequestBuilder) -> RequestBuilder {
+        self.who.iter().fold(request, |request, who| who.add(request))
+    }
+}
+
 impl Client {
     /// A client with credentials by host.
     ///
@@ -140,13 +156,15 @@ impl Client {
     ) -> Result<Response, RegistryError> {
         let mut url = url.to_owned();
         for _ in 0..=REDIRECTS {
-            let http = self.questions(reference, &url)?;
-            let send = async |who: Option<Authorization>| {
-                let request = prepare(http.request(method.clone(), &url));
-                let request = who.into_iter().fold(request, |request, who| who.add(request));
-                request.send().await.map_err(|source| unreachable(reference, source))
+            let http = self.transport.pair(&self.allowed(reference, &url)?)?.questions;
+            let mut attempt = self.attempt(reference, &url).await?;
+            let response = loop {
+                let request = attempt.say(prepare(http.request(method.clone(), &url)));
+                let response = request.send().await.map_err(|source| unreachable(reference, source))?;
+                if !self.goes_on(reference, &mut attempt, &response).await? {
+                    break response;
+                }
             };
-            let response = self.authorized(reference, &url, send).await?;
             let moved = response.status().is_redirection() && [Method::GET, Method::HEAD].contains(method);
             let Some(next) = location(&url, &response).filter(|_| moved) else { return Ok(response) };
             url = next;
@@ -155,11 +173,6 @@ impl Client {
             host: reference.host.clone(),
             problem: format!("it sent us to other addresses more than {REDIRECTS} times"),
         })
-    }
-
-    /// The client for questions to `url`, which may be asked.
-    fn questions(&self, reference: &Reference, url: &str) -> Result<reqwest::Client, RegistryError> {
-        Ok(self.transport.pair(&self.allowed(reference, url)?)?.questions)
     }
 
     /// The address, if it may be asked.
@@ -174,29 +187,30 @@ impl Client {
         Err(RegistryError::Open { host: reference.host.clone(), other: super::transport::authority(&parsed) })
     }
 
-    /// Sends a request as whoever we are to the registry, and once more if it asks for something else. Other servers, such as a blob
-    /// store, are told nothing of it.
-    pub(super) async fn authorized(
+    /// Begins a request to `url`: as whoever we are to the registry, if that is where it goes. Other servers, such as a blob store, are
+    /// told nothing of it.
+    pub(super) async fn attempt(&self, reference: &Reference, url: &str) -> Result<Attempt, RegistryError> {
+        let home = address::same_server(url, &self.url(reference, ""));
+        let who = if home { self.authorization(reference).await? } else { None };
+        Ok(Attempt { home, who, last: !home })
+    }
+
+    /// Whether a request is to be sent once more, since the registry asks for something else than it was told, and we have it.
+    pub(super) async fn goes_on(
         &self,
         reference: &Reference,
-        url: &str,
-        send: impl AsyncFn(Option<Authorization>) -> Result<Response, RegistryError>,
-    ) -> Result<Response, RegistryError> {
-        if !address::same_server(url, &self.url(reference, "")) {
-            return send(None).await;
+        attempt: &mut Attempt,
+        response: &Response,
+    ) -> Result<bool, RegistryError> {
+        let Some(challenge) = Challenge::of(response).filter(|_| attempt.home && !attempt.last) else {
+            return Ok(false);
+        };
+        let (better, last) = self.better(reference, challenge, attempt.who.as_ref()).await?;
+        if better.is_none() || better == attempt.who {
+            return Ok(false);
         }
-        let mut given = self.authorization(reference).await?;
-        loop {
-            let response = send(given.clone()).await?;
-            let Some(challenge) = Challenge::of(&response) else { return Ok(response) };
-            let (better, last) = self.better(reference, challenge, given.as_ref()).await?;
-            let Some(better) = better.filter(|better| Some(better) != given.as_ref()) else { return Ok(response) };
-            drop(response);
-            if last {
-                return send(Some(better)).await;
-            }
-            given = Some(better);
-        }
+        *attempt = Attempt { who: better, last, ..*attempt };
+        Ok(true)
     }
 
     /// What a challenge asks for, where we have it, and whether nothing better can come after it: a token that another request of the same

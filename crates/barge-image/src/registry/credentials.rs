@@ -38,7 +38,7 @@ pub(super) enum Authorization {
 }
 
 impl Authorization {
-    pub(super) fn add(self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    pub(super) fn add(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         match self {
             Authorization::Basic { username, password } => request.basic_auth(username, Some(password)),
             Authorization::Bearer(token) => request.bearer_auth(token),

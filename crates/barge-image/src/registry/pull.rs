@@ -24,7 +24,13 @@ impl Client {
     /// # Errors
     /// The registry does not have it or does not answer.
     pub async fn manifest(&self, reference: &Reference) -> Result<(Vec<u8>, String), RegistryError> {
-        self.from_mirrors(reference, async |place| self.manifest_at(&place).await).await
+        for mirror in self.mirrors(reference) {
+            match self.manifest_at(&mirror).await {
+                Err(error) => self.pass_over(&mirror, error)?,
+                answer => return answer,
+            }
+        }
+        self.manifest_at(reference).await
     }
 
     async fn manifest_at(&self, reference: &Reference) -> Result<(Vec<u8>, String), RegistryError> {
@@ -49,7 +55,13 @@ impl Client {
     /// # Errors
     /// The registry does not have it, does not answer, or sends something else.
     pub async fn blob(&self, reference: &Reference, digest: &str) -> Result<Vec<u8>, RegistryError> {
-        self.from_mirrors(reference, async |place| self.blob_at(&place, digest).await).await
+        for mirror in self.mirrors(reference) {
+            match self.blob_at(&mirror, digest).await {
+                Err(error) => self.pass_over(&mirror, error)?,
+                answer => return answer,
+            }
+        }
+        self.blob_at(reference, digest).await
     }
 
     async fn blob_at(&self, reference: &Reference, digest: &str) -> Result<Vec<u8>, RegistryError> {
@@ -61,30 +73,22 @@ impl Client {
         Ok(bytes)
     }
 
-    /// Asks the mirrors of a registry one after the other, and then the registry itself. A mirror that fails in whatever way is passed
-    /// over; one that cannot be reached is not asked again.
-    async fn from_mirrors<T>(
-        &self,
-        reference: &Reference,
-        ask: impl AsyncFn(Reference) -> Result<T, RegistryError>,
-    ) -> Result<T, RegistryError> {
-        for mirror in self.registries.mirrors(reference) {
-            if !self.is_useful(&mirror) {
-                continue;
-            }
-            match ask(mirror.clone()).await {
-                Ok(answer) => return Ok(answer),
-                // What is wrong on this side would be wrong at the next one as well.
-                Err(error @ RegistryError::File(..)) => return Err(error),
-                Err(error) => {
-                    tracing::debug!(%mirror, %error, "the mirror is passed over");
-                    if error.passing() {
-                        self.give_up(&mirror);
-                    }
-                }
-            }
+    /// The mirrors of a registry, which are asked before it.
+    fn mirrors(&self, reference: &Reference) -> impl Iterator<Item = Reference> + Send {
+        self.registries.mirrors(reference).into_iter().filter(|mirror| self.is_useful(mirror))
+    }
+
+    /// A mirror that fails in whatever way is passed over; one that cannot be reached is not asked again.
+    fn pass_over(&self, mirror: &Reference, error: RegistryError) -> Result<(), RegistryError> {
+        // What is wrong on this side would be wrong at the next one as well.
+        if let RegistryError::File(..) = error {
+            return Err(error);
         }
-        ask(reference.clone()).await
+        tracing::debug!(%mirror, %error, "the mirror is passed over");
+        if error.passing() {
+            self.give_up(mirror);
+        }
+        Ok(())
     }
 
     /// Writes a blob to `path`; the file gets its name only when its digest is right.
@@ -92,13 +96,9 @@ impl Client {
     /// # Errors
     /// As for `blob`, and the disk.
     pub async fn blob_to_file(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
-        self.from_mirrors(reference, async |place| self.blob_to_file_at(&place, digest, path).await).await
-    }
-
-    async fn blob_to_file_at(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
         let temporary = path.with_extension("part");
         let write = |source| RegistryError::File(format!("write {}", path.display()), source);
-        match self.blob_over_at(reference, digest, &temporary).await {
+        match self.blob_over(reference, digest, &temporary).await {
             Ok(()) => tokio::fs::rename(&temporary, path).await.map_err(write),
             Err(error) => {
                 // It may not even have been made.
@@ -118,7 +118,13 @@ impl Client {
         digest: &str,
         path: &Path,
     ) -> Result<(), RegistryError> {
-        self.from_mirrors(reference, async |place| self.blob_over_at(&place, digest, path).await).await
+        for mirror in self.mirrors(reference) {
+            match self.blob_over_at(&mirror, digest, path).await {
+                Err(error) => self.pass_over(&mirror, error)?,
+                answer => return answer,
+            }
+        }
+        self.blob_over_at(reference, digest, path).await
     }
 
     async fn blob_over_at(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {

@@ -93,7 +93,7 @@ pub(super) fn canonical(host: &str) -> String {
 }
 
 /// Whether a registry with this host and port is on this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     let host = match host.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
         _ => host,

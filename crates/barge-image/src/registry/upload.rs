@@ -16,7 +16,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::io::ReaderStream;
 
 use super::client::{Client, Limits, unreachable};
-use super::credentials::Authorization;
 use super::{Reference, RegistryError};
 
 /// Bytes of a blob on their way to an address.
@@ -42,7 +41,9 @@ impl Client {
         told: Told<'_>,
     ) -> Result<Response, RegistryError> {
         let http = self.transport.pair(&self.allowed(reference, part.url)?)?.uploads;
-        let send = async |who: Option<Authorization>| {
+        let mut attempt = self.attempt(reference, part.url).await?;
+        let told = |sent| told(part.start + sent);
+        loop {
             let (body, sending) = part.content.body(part.start, part.size);
             let mut request = http
                 .request(part.method.clone(), part.url)
@@ -51,21 +52,19 @@ impl Client {
                 .body(body);
             if part.method == Method::PATCH {
                 // As the distribution specification has it, without a unit.
-                request =
-                    request.header(header::CONTENT_RANGE, format!("{}-{}", part.start, part.start + part.size - 1));
+                let last = part.start + part.size - 1;
+                request = request.header(header::CONTENT_RANGE, format!("{}-{last}", part.start));
             }
-            if let Some(who) = who {
-                request = who.add(request);
-            }
-            let told = |sent| told(part.start + sent);
-            tokio::select! {
-                response = request.send() => response.map_err(|source| unreachable(reference, source)),
+            let response = tokio::select! {
+                response = attempt.say(request).send() => response.map_err(|source| unreachable(reference, source))?,
                 (problem, waited) = sending.stuck(self.limits, &told) => {
-                    Err(RegistryError::Silent { host: reference.host.clone(), problem, waited })
+                    return Err(RegistryError::Silent { host: reference.host.clone(), problem, waited });
                 }
+            };
+            if !self.goes_on(reference, &mut attempt, &response).await? {
+                return Ok(response);
             }
-        };
-        self.authorized(reference, part.url, send).await
+        }
     }
 }
 
