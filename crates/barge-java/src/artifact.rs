@@ -105,7 +105,8 @@ pub fn find(project: &Path) -> Result<Option<Artifact>, ArtifactError> {
     if used.is_empty() && OF_OTHERS.iter().any(|name| project.join(name).is_dir()) {
         return Ok(None);
     }
-    let looked: Vec<&Tool> = if used.is_empty() { TOOLS.iter().collect() } else { used.iter().map(|(tool, _)| *tool).collect() };
+    let looked: Vec<&Tool> =
+        if used.is_empty() { TOOLS.iter().collect() } else { used.iter().map(|(tool, _)| *tool).collect() };
     let mut found = Vec::new();
     for tool in looked {
         found.extend(built_by(tool, project)?);
@@ -159,7 +160,8 @@ fn programs(names: &[String]) -> Vec<&str> {
     let is_beside = |stem: &str| beside.iter().any(|end| stem.ends_with(end));
     let jars = names.iter().filter_map(|name| Some((name.as_str(), name.strip_suffix(".jar")?)));
     let jars = jars.filter(|(name, stem)| {
-        let plain = stem.strip_suffix("-plain").is_some_and(|stem| has(&format!("{stem}.jar")) || has(&format!("{stem}.war")));
+        let plain =
+            stem.strip_suffix("-plain").is_some_and(|stem| has(&format!("{stem}.jar")) || has(&format!("{stem}.war")));
         let classes = stem.strip_suffix("-classes").is_some_and(|stem| has(&format!("{stem}.war")));
         let shaded = name.strip_prefix("original-").is_some_and(has);
         // A war's plugin may leave the jar of its classes under the same name.
@@ -178,9 +180,10 @@ pub fn newer_source(project: &Path, artifact: &Artifact) -> Option<PathBuf> {
     let built = std::fs::metadata(path).ok()?.modified().ok()?;
     let tool = TOOLS.iter().find(|tool| tool.build_files.iter().any(|name| project.join(name).is_file()))?;
     let mut left = MAX_SOURCES;
-    tool.sources.iter().find_map(|source| newer(&project.join(source), built, &mut left)).map(|path| {
-        path.strip_prefix(project).map(Path::to_owned).unwrap_or(path)
-    })
+    tool.sources
+        .iter()
+        .find_map(|source| newer(&project.join(source), built, &mut left))
+        .map(|path| path.strip_prefix(project).map(Path::to_owned).unwrap_or(path))
 }
 
 /// The jar that a build writes anew in a directory of an application.

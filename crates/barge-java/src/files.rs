@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use barge_image::plan::{Content, Entry};
 use barge_image::scan::{FoundKind, scan};
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Member};
 use crate::manifest::{self, Attributes};
 use crate::plan::PlanError;
 
@@ -22,6 +22,7 @@ pub(crate) struct Files {
     /// Without directories; in an archive's own order, else sorted.
     list: Vec<File>,
     places: HashMap<String, usize>,
+    whole: bool,
 }
 
 /// One of them.
@@ -37,15 +38,21 @@ pub(crate) struct File {
 impl Files {
     /// Lists what is in an archive or in a directory.
     pub(crate) fn open(root: &Path) -> Result<Self, PlanError> {
-        if root.is_dir() { Self::in_directory(root) } else { Self::in_archive(root) }
+        if root.is_dir() { Self::in_directory(root) } else { Ok(Self::in_archive(root, Archive::open(root)?)) }
     }
 
-    fn in_archive(root: &Path) -> Result<Self, PlanError> {
-        let archive = Archive::open(root)?;
-        let members = archive.members().iter().filter(|member| !member.name.ends_with('/'));
-        let list = members.map(|member| File { name: member.name.clone(), size: member.size, executable: false });
-        let list = list.collect();
-        Ok(Self::new(root, Some(archive), list))
+    /// Lists what is in an archive that stays whole: what of it could not be unpacked is not refused.
+    pub(crate) fn open_whole(root: &Path) -> Result<Self, PlanError> {
+        let whole = Self::in_archive(root, Archive::open_library(root)?);
+        Ok(Self { whole: true, ..whole })
+    }
+
+    fn in_archive(root: &Path, archive: Archive) -> Self {
+        let members = archive.members().iter().filter(|member| !member.is_directory());
+        let file =
+            |member: &Member| File { name: member.name.clone(), size: member.size, executable: member.executable };
+        let list = members.map(file).collect();
+        Self::new(root, Some(archive), list)
     }
 
     fn in_directory(root: &Path) -> Result<Self, PlanError> {
@@ -60,7 +67,12 @@ impl Files {
 
     fn new(root: &Path, archive: Option<Archive>, list: Vec<File>) -> Self {
         let places = list.iter().enumerate().map(|(place, file)| (file.name.clone(), place)).collect();
-        Self { root: root.to_owned(), archive, list, places }
+        Self { root: root.to_owned(), archive, list, places, whole: false }
+    }
+
+    /// Whether they are in an archive that has to stay one.
+    pub(crate) fn must_stay_whole(&self) -> bool {
+        self.whole
     }
 
     /// Where they are.
@@ -106,7 +118,9 @@ impl Files {
                 let path = self.root.join(name);
                 let read = |source| PlanError::Read { path: path.clone(), source };
                 let mut bytes = Vec::new();
-                std::fs::File::open(&path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(read)?;
+                std::fs::File::open(&path)
+                    .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+                    .map_err(read)?;
                 if bytes.len() as u64 > limit {
                     return Err(PlanError::TooLarge { path, limit });
                 }

@@ -72,7 +72,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_no_index() {
-        for text in ["", "\n", "dependencies:\n", "- a\n", "  - a\n", "- \"a:\n", "- a:\n - b\n", "- :\n", "- a:\n  - \"\"\n"] {
+        for text in
+            ["", "\n", "dependencies:\n", "- a\n", "  - a\n", "- \"a:\n", "- a:\n - b\n", "- :\n", "- a:\n  - \"\"\n"]
+        {
             assert_eq!(layers(text), None, "{text:?}");
         }
         for text in ["a.jar", "- \"a.jar", "- ", "-"] {

@@ -37,7 +37,9 @@ impl Part {
     fn why(self) -> &'static str {
         match self {
             Self::Dependencies => "libraries of a released version: they change only when the build names another one",
-            Self::Snapshots => "libraries that change under the same version: snapshots, and modules of the project itself",
+            Self::Snapshots => {
+                "libraries that change under the same version: snapshots, and modules of the project itself"
+            }
             Self::Start => "the class path, the JVM's options and what else starts it",
             Self::Resources => "files that are no classes: they change more rarely",
             Self::Classes => "the project's own classes, and what each build writes anew",
@@ -73,7 +75,13 @@ impl Layers {
     }
 
     /// Puts bytes below /app.
-    pub(crate) fn put_bytes(&mut self, part: Part, path: &str, bytes: &[u8], executable: bool) -> Result<(), PlanError> {
+    pub(crate) fn put_bytes(
+        &mut self,
+        part: Part,
+        path: &str,
+        bytes: &[u8],
+        executable: bool,
+    ) -> Result<(), PlanError> {
         let content = Content::Bytes(Arc::from(bytes));
         self.put(part, path, Entry::File { content, size: bytes.len() as u64, executable, stamped: false })
     }
@@ -154,7 +162,9 @@ pub(crate) fn of_own_file(name: &str) -> Part {
 
 /// Whether a server tells browsers this file's time.
 pub(crate) fn is_page(name: &str) -> bool {
-    ["static/", "public/", "resources/", "templates/", "META-INF/resources/"].iter().any(|start| name.starts_with(start))
+    ["static/", "public/", "resources/", "templates/", "META-INF/resources/"]
+        .iter()
+        .any(|start| name.starts_with(start))
 }
 
 #[cfg(test)]
@@ -173,7 +183,9 @@ mod tests {
 
     #[test]
     fn what_a_build_stamps_is_with_the_classes() {
-        for name in ["a/B.class", "git.properties", "META-INF/build-info.properties", "META-INF/maven/a/b/pom.properties"] {
+        for name in
+            ["a/B.class", "git.properties", "META-INF/build-info.properties", "META-INF/maven/a/b/pom.properties"]
+        {
             assert_eq!(of_own_file(name), Part::Classes, "{name}");
         }
         for name in ["application.yaml", "static/a.js", "a/git.properties", "class"] {

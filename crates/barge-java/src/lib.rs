@@ -10,7 +10,7 @@ mod files;
 mod index;
 mod kinds;
 mod layers;
-mod manifest;
+pub mod manifest;
 pub mod options;
 pub mod plan;
 mod start;

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 /// Where it is in a jar.
-pub(crate) const PATH: &str = "META-INF/MANIFEST.MF";
+pub const PATH: &str = "META-INF/MANIFEST.MF";
 
 /// Attributes by name; names are the same whatever case they are written in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Attributes(BTreeMap<String, String>);
+pub struct Attributes(BTreeMap<String, String>);
 
 impl Attributes {
     /// Reads the main section. A line that begins with a space goes on with the one before, which may have been cut inside of a character.
-    pub(crate) fn parse(bytes: &[u8]) -> Self {
+    pub fn parse(bytes: &[u8]) -> Self {
         let mut lines: Vec<Vec<u8>> = Vec::new();
         for line in split_lines(bytes) {
             match (line.first(), lines.last_mut()) {
@@ -30,17 +30,17 @@ impl Attributes {
     }
 
     /// An attribute that is there and not empty.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(&name.to_ascii_lowercase()).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// Whether there is any.
-    pub(crate) fn has_any(&self) -> bool {
+    pub fn has_any(&self) -> bool {
         !self.0.is_empty()
     }
 
     /// Whether an attribute says `true`.
-    pub(crate) fn is_true(&self, name: &str) -> bool {
+    pub fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 }

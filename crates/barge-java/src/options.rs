@@ -84,7 +84,8 @@ pub(crate) fn all(options: &Options, of_program: Vec<JvmOption>) -> Vec<JvmOptio
 
 /// The text of the file of flags.
 pub(crate) fn flags_text(options: &[JvmOption]) -> String {
-    let mut text = String::from("# What the JVM is told unless somebody says otherwise: JAVA_TOOL_OPTIONS, build.jvm\n");
+    let mut text =
+        String::from("# What the JVM is told unless somebody says otherwise: JAVA_TOOL_OPTIONS, build.jvm\n");
     for option in options.iter().filter(|option| option.place == Place::Flags) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", option.option.trim_start_matches("-XX:"));
@@ -128,12 +129,18 @@ mod tests {
 
     #[test]
     fn what_the_project_says_is_not_said_by_us() {
-        let names = |options: &Options| all(options, Vec::new()).into_iter().map(|option| option.option).collect::<Vec<_>>();
+        let names =
+            |options: &Options| all(options, Vec::new()).into_iter().map(|option| option.option).collect::<Vec<_>>();
         let plain = names(&Options::default());
-        assert!(plain.contains(&"-Dfile.encoding=UTF-8".to_owned()) && !plain.iter().any(|option| option.contains("RAM")));
+        assert!(
+            plain.contains(&"-Dfile.encoding=UTF-8".to_owned()) && !plain.iter().any(|option| option.contains("RAM"))
+        );
         let said = Options { said: vec!["-Dfile.encoding=ISO-8859-1 -Xlog:gc".to_owned()], ..Options::default() };
         let rest = names(&said);
-        assert!(!rest.iter().any(|option| option.starts_with("-Dfile.encoding") || option.starts_with("-Xlog")), "{rest:?}");
+        assert!(
+            !rest.iter().any(|option| option.starts_with("-Dfile.encoding") || option.starts_with("-Xlog")),
+            "{rest:?}"
+        );
         let limited = names(&Options { limited_memory: true, jvm: vec!["-Xss1m".to_owned()], ..Options::default() });
         assert_eq!(limited.first().unwrap(), "-XX:MaxRAMPercentage=70");
         assert_eq!(limited.last().unwrap(), "-Xss1m");

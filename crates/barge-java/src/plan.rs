@@ -10,6 +10,7 @@ use crate::archive::ArchiveError;
 use crate::artifact::Artifact;
 use crate::files::Files;
 use crate::kinds::{boot, install, jar, quarkus, war};
+use crate::manifest::Attributes;
 use crate::options::JvmOption;
 
 /// Why a program cannot become an image.
@@ -189,7 +190,9 @@ pub struct JavaPlan {
 /// The artifact cannot be read or understood.
 pub fn plan(artifact: &Artifact, options: &Options) -> Result<JavaPlan, PlanError> {
     let path = artifact.path.as_path();
-    if let Some(option) = options.jvm.iter().find(|option| !option.starts_with('-') || option.contains(['\n', '\r', '\0'])) {
+    if let Some(option) =
+        options.jvm.iter().find(|option| !option.starts_with('-') || option.contains(['\n', '\r', '\0']))
+    {
         return Err(PlanError::JvmOption(option.clone()));
     }
     if quarkus::is(path) {
@@ -198,8 +201,7 @@ pub fn plan(artifact: &Artifact, options: &Options) -> Result<JavaPlan, PlanErro
     if install::is(path) {
         return install::plan(path, options);
     }
-    let files = Files::open(path)?;
-    let attributes = files.attributes()?;
+    let (files, attributes) = open(path)?;
     if boot::is(&attributes) {
         boot::plan(&files, &attributes, options)
     } else if war::is(&files) {
@@ -208,6 +210,19 @@ pub fn plan(artifact: &Artifact, options: &Options) -> Result<JavaPlan, PlanErro
         Err(PlanError::Unknown(path.to_owned()))
     } else {
         jar::plan(&files, &attributes, options)
+    }
+}
+
+/// Opens a program. A jar that cannot be unpacked is one all the same, where it may stay whole.
+fn open(path: &Path) -> Result<(Files, Attributes), PlanError> {
+    let refused = match Files::open(path) {
+        Ok(files) => return files.attributes().map(|attributes| (files, attributes)),
+        Err(error) => error,
+    };
+    let whole = Files::open_whole(path).and_then(|files| files.attributes().map(|attributes| (files, attributes)));
+    match whole {
+        Ok((files, attributes)) if !boot::is(&attributes) && !war::is(&files) => Ok((files, attributes)),
+        _ => Err(refused),
     }
 }
 

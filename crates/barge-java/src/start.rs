@@ -65,7 +65,9 @@ pub(crate) fn of_manifest(attributes: &Attributes) -> Vec<JvmOption> {
 /// What of a manifest has no effect, in words.
 pub(crate) fn unused(attributes: &Attributes) -> Vec<String> {
     let agent = attributes.get("Launcher-Agent-Class");
-    let told = |class| format!("the manifest's Launcher-Agent-Class {class} is not started; -javaagent in build.jvm can do it");
+    let told = |class| {
+        format!("the manifest's Launcher-Agent-Class {class} is not started; -javaagent in build.jvm can do it")
+    };
     agent.map(told).into_iter().collect()
 }
 

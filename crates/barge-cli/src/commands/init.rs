@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use barge_image::{detect, scan};
+use barge_java::{Options, artifact};
 use barge_model::ServiceName;
 use barge_model::manifest::parse;
 use clap::ValueEnum;
@@ -66,35 +67,72 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         Some(name) => name.clone(),
         None => name_from(&directory)?,
     };
-    let files = detect::build_path(&directory, name.as_str());
+    let found = look(&directory, &name);
+    let path = directory.join(MANIFEST);
+    let text = manifest(&name, args.kind, &found, &directory);
+    write_new(&path, &text)?;
+    let next = found.next;
+    let answer = Answer { path, name, kind: args.kind, files: found.files, command: found.command };
+    terminal.data(&answer, |_| told(&answer, &text, &next))
+}
+
+/// What was found in a directory.
+struct Found {
+    files: PathBuf,
+    command: Option<Vec<String>>,
+    /// Whether it is a Java project, of which nothing needs to be said.
+    java: bool,
+    /// What comes next, in words.
+    next: String,
+}
+
+fn look(directory: &Path, name: &ServiceName) -> Found {
+    match artifact::find(directory) {
+        Ok(Some(program)) => {
+            let plan = barge_java::plan(&program, &Options::default());
+            let next = match &plan {
+                Ok(plan) => format!("`barge deploy` releases it ({}); `barge build --explain` shows what it is made of", plan.kind),
+                Err(error) => format!("{error}; then `barge deploy`"),
+            };
+            Found { files: program.path, command: plan.ok().map(|plan| plan.command), java: true, next }
+        }
+        Err(error) => {
+            let hint = error.hint().map(|hint| format!("\n{hint}")).unwrap_or_default();
+            Found { files: directory.to_owned(), command: None, java: true, next: format!("{error}{hint}") }
+        }
+        Ok(None) => look_for_files(directory, name),
+    }
+}
+
+fn look_for_files(directory: &Path, name: &ServiceName) -> Found {
+    let files = detect::build_path(directory, name.as_str());
     let left_out: &[&str] = if files == directory { &LEFT_OUT } else { &[] };
     let found = scan::scan(&files, left_out).unwrap_or_default();
     let command = detect::command(&found, name.as_str());
-    let path = directory.join(MANIFEST);
-    let text = manifest(&name, args.kind, &files, &directory, command.as_deref());
-    write_new(&path, &text)?;
-    let answer = Answer { path, name, kind: args.kind, files, command };
-    terminal.data(&answer, |_| told(&answer, &text))
-}
-
-fn told(answer: &Answer, text: &str) -> String {
-    let next = match &answer.command {
+    let next = match &command {
         Some(_) => "`barge deploy` releases it",
         None => "it does not know how to start it: set `command`, then `barge deploy`",
     };
+    Found { files, command, java: false, next: next.to_owned() }
+}
+
+fn told(answer: &Answer, text: &str, next: &str) -> String {
     let indented: String = text.lines().map(|line| format!("  {line}\n")).collect();
     format!("wrote {}\n\n{indented}\n{next}", answer.path.display())
 }
 
 /// The file's text: what must be said, and as comments what was found and can be said otherwise.
-fn manifest(name: &ServiceName, kind: Kinds, files: &Path, directory: &Path, command: Option<&[String]>) -> String {
+fn manifest(name: &ServiceName, kind: Kinds, found: &Found, directory: &Path) -> String {
     let kind = match kind {
         Kinds::Web => "web",
         Kinds::Rpc => "rpc",
     };
-    let files = files.strip_prefix(directory).ok().filter(|path| !path.as_os_str().is_empty());
+    if found.java {
+        return format!("name: {name}\nkind: {kind}\n");
+    }
+    let files = found.files.strip_prefix(directory).ok().filter(|path| !path.as_os_str().is_empty());
     let files = files.map_or_else(|| ".".to_owned(), |path| path.display().to_string());
-    let start = match command {
+    let start = match &found.command {
         Some(words) => format!("# command: {}    # found; run in /app", words.join(" ")),
         None => "# command: ./server --port $PORT    # what starts it, run in /app".to_owned(),
     };

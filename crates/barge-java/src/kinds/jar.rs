@@ -69,10 +69,10 @@ pub(crate) fn plan(files: &Files, attributes: &Attributes, options: &Options) ->
     })
 }
 
-/// Whether a jar means something else when it is unpacked: classes for other versions of Java, or signatures.
+/// Whether a jar cannot be unpacked, or means something else then: classes for other versions of Java, or signatures.
 fn must_stay_whole(files: &Files, attributes: &Attributes) -> bool {
     let signature = |name: &str| name.starts_with("META-INF/") && name.ends_with(".SF");
-    attributes.is_true("Multi-Release") || files.iter().any(|file| signature(&file.name))
+    files.must_stay_whole() || attributes.is_true("Multi-Release") || files.iter().any(|file| signature(&file.name))
 }
 
 /// Puts the program's own files; the result is where they are in the class path.
@@ -116,12 +116,14 @@ fn named(jar: &Path, entries: &str) -> Result<Beside, PlanError> {
             return Err(unclear());
         }
         let source = parent.join(&path);
+        if beside.files.iter().any(|(known, _)| *known == source) {
+            continue;
+        }
         if source.is_file() {
             let target = library_target(&path, &taken);
-            if taken.insert(target.clone()) {
-                beside.class_path.push(target.clone());
-                beside.files.push((source, target));
-            }
+            taken.insert(target.clone());
+            beside.class_path.push(target.clone());
+            beside.files.push((source, target));
         } else if !path.ends_with('/') && !source.is_dir() {
             missing.push(entry.to_owned());
         } else if let Some(target) = directory_target(&path).filter(|_| source.is_dir()) {
@@ -145,7 +147,8 @@ fn library_target(path: &str, taken: &BTreeSet<String>) -> String {
 /// A directory's path below /app; none for the jar's own, and for what is not below it.
 fn directory_target(path: &str) -> Option<String> {
     let names = Path::new(path).components().filter(|part| *part != Component::CurDir);
-    let names: Option<Vec<&str>> = names.map(|part| if let Component::Normal(name) = part { name.to_str() } else { None }).collect();
+    let names: Option<Vec<&str>> =
+        names.map(|part| if let Component::Normal(name) = part { name.to_str() } else { None }).collect();
     names.filter(|names| !names.is_empty()).map(|names| names.join("/"))
 }
 
@@ -182,7 +185,8 @@ fn directory(jar: &Path) -> Result<Beside, PlanError> {
     for name in LIBRARY_DIRECTORIES {
         let jars = jars_in(&parent.join(name))?;
         if jar.is_file() && !jars.is_empty() {
-            let files: Vec<_> = jars.into_iter().map(|path| (path.clone(), format!("lib/{}", file_name(&path)))).collect();
+            let files: Vec<_> =
+                jars.into_iter().map(|path| (path.clone(), format!("lib/{}", file_name(&path)))).collect();
             let class_path = files.iter().map(|(_, target)| target.clone()).collect();
             let why = format!(", and its libraries are in {name}/ beside it");
             let notes = vec![format!("nothing says in which order {name}/ is looked through: it is that of the names")];

@@ -30,7 +30,7 @@ pub(crate) fn plan(directory: &Path, options: &Options) -> Result<JavaPlan, Plan
         let FoundKind::File { source, .. } = item.kind else { continue };
         let part = if item.path.starts_with("lib/") { layers::of_library(&item.path) } else { Part::Classes };
         if item.path.starts_with("app/") && item.path.ends_with(".jar") {
-            let properties = Files::open(&source)?.text("application.properties")?.unwrap_or_default();
+            let properties = Files::open_whole(&source)?.text("application.properties")?.unwrap_or_default();
             says_shutdown |= properties.lines().any(|line| line.trim_start().starts_with(SHUTDOWN));
         }
         let is_run = ["app/", "lib/boot/", "lib/main/"].iter().any(|start| item.path.starts_with(start));

@@ -1,5 +1,7 @@
 //! A war for Tomcat: unpacked below webapps/, with the base's Tomcat and a configuration of ours around it.
 
+use barge_image::plan::Entry;
+
 use crate::files::Files;
 use crate::layers::{self, Layers, Part};
 use crate::manifest;
@@ -67,6 +69,10 @@ pub(crate) fn plan(files: &Files, options: &Options) -> Result<JavaPlan, PlanErr
 fn put_tomcat(layers: &mut Layers, options: &Options, api: Option<&str>) -> Result<(), PlanError> {
     let wait = (options.grace * 4 / 5).as_millis().to_string();
     let part = Part::Start;
+    // Where Tomcat and the script write, whoever the base has them run as.
+    for directory in ["conf", "logs", "temp", "work"] {
+        layers.put(part, directory, Entry::Shared)?;
+    }
     layers.put_text(part, "barge/tomcat.sh", &SCRIPT.replace("@WANTED@", api.unwrap_or("unknown")), true)?;
     layers.put_text(part, "conf/server.xml", &SERVER.replace("@WAIT@", &wait), false)?;
     layers.put_text(part, "conf/logging.properties", LOGGING, false)?;
@@ -118,7 +124,9 @@ mod tests {
 
     #[test]
     fn context_paths_become_directories() {
-        for (path, name) in [("", "ROOT"), ("/", "ROOT"), ("shop", "shop"), ("/shop/v2/", "shop#v2"), ("a.b-c_d", "a.b-c_d")] {
+        for (path, name) in
+            [("", "ROOT"), ("/", "ROOT"), ("shop", "shop"), ("/shop/v2/", "shop#v2"), ("a.b-c_d", "a.b-c_d")]
+        {
             assert_eq!(directory(path).unwrap(), name, "{path}");
         }
         for path in ["..", "a/../b", "a//b", "a b", "a#b", ".hidden", "ä"] {
