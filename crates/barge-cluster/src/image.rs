@@ -2,7 +2,6 @@
 //!
 //! There is no image of Barge to be had anywhere: who has the program has the image, of the same version, for the same kind of machine.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use barge_image::image::{Base, Runtime, assemble};
@@ -69,8 +68,8 @@ pub async fn build(program: &Path, barge_init: &Path) -> Result<Image, ImageErro
     let labels = [("org.opencontainers.image.title", "barge"), ("org.opencontainers.image.version", VERSION)];
     let runtime = Runtime {
         command: vec!["/app/barge".to_owned(), "--help".to_owned()],
-        environment: BTreeMap::new(),
         labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        ..Runtime::default()
     };
     Ok(assemble(Base::default(), &[layer], &runtime))
 }

@@ -4,6 +4,10 @@
 //! a fixed size, each becomes a gzip member of its own, and members follow each other (RFC 1952, 2.2: a gzip file is a series of
 //! members; every reader of layers takes that).
 //!
+//! Most of what a Java program brings is compressed already: its libraries. Compressing 105 MB of jars once more takes 3.1 s of one core
+//! and saves a tenth. So a block of which samples hardly shrink is stored as it is, which takes next to no time here and wherever the image
+//! is pulled; of those jars 18 of 101 blocks are compressed, which saves 4 %.
+//!
 //! flate2's back ends give different bytes for the same input. The workspace names `zlib-rs`, and a test holds the digest of a
 //! known layer, so that a change of back end cannot pass unseen.
 
@@ -13,6 +17,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use flate2::write::DeflateEncoder;
 use flate2::{Compression, GzBuilder};
 
 /// Bytes in a block: small enough to keep all cores busy with a layer of a few megabytes, large enough that cutting costs no size.
@@ -23,8 +28,13 @@ const MOST_THREADS: usize = 8;
 /// Of a program of 16 MB, level 6 makes 6.4 MB in about 240 ms of one core, level 3 6.6 MB in 160, level 1 8.3 MB in 90.
 const LEVEL: u32 = 3;
 
-/// What decides about the bytes: the back end with its version, the level, and where blocks end. A test compares it with the lock file.
-pub(crate) const COMPRESSOR: &str = "zlib-rs 0.6.8 level 3 blocks of 1 MiB";
+/// What decides about the bytes: the back end with its version, the level, where blocks end, and which of them are only stored. A test
+/// compares it with the lock file.
+pub(crate) const COMPRESSOR: &str = "zlib-rs 0.6.8 level 3 blocks of 1 MiB, stored below 10 %";
+
+/// So many samples of a block say whether it is compressed, each of so many bytes.
+const SAMPLES: usize = 4;
+const SAMPLE: usize = 16 * 1024;
 
 type Compressed = io::Result<Vec<u8>>;
 type Job = (Vec<u8>, Sender<Compressed>);
@@ -125,10 +135,23 @@ impl Workers {
 
 /// One gzip member. Operating system 255 (unknown) and no time: the header says nothing of the machine.
 fn compress(block: &[u8]) -> Compressed {
-    let out = Vec::with_capacity(block.len() / 2);
-    let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(out, Compression::new(LEVEL));
+    let (level, room) = if pays(block)? { (LEVEL, block.len() / 2) } else { (0, block.len() + 1024) };
+    let out = Vec::with_capacity(room);
+    let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(out, Compression::new(level));
     gzip.write_all(block)?;
     gzip.finish()
+}
+
+/// Whether compressing a block is worth its time, as a few samples of it say: they shrink by a tenth, compressed as fast as can be.
+fn pays(block: &[u8]) -> io::Result<bool> {
+    if block.len() < SAMPLES * SAMPLE {
+        return Ok(true);
+    }
+    let mut deflate = DeflateEncoder::new(Vec::with_capacity(SAMPLES * SAMPLE), Compression::new(1));
+    for sample in block.chunks(block.len() / SAMPLES).take(SAMPLES) {
+        deflate.write_all(&sample[..SAMPLE])?;
+    }
+    Ok(deflate.finish()?.len() < SAMPLES * SAMPLE / 10 * 9)
 }
 
 fn lost() -> io::Error {

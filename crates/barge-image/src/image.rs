@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use barge_model::manifest::Platform;
 use serde_json::{Value, json};
 
 use crate::cache::Held;
@@ -61,6 +62,8 @@ pub struct Blob {
 /// A whole image, ready to be pushed or written.
 #[derive(Debug, Clone)]
 pub struct Image {
+    /// The machines that it is for.
+    pub platform: Platform,
     /// The manifest's bytes.
     pub manifest: Vec<u8>,
     /// The manifest's digest: the image's name for ever.
@@ -72,17 +75,28 @@ pub struct Image {
 }
 
 /// What a base brings: its layers and its configuration.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Base {
+    /// The machines that it is for.
+    pub platform: Platform,
     /// The configuration document; empty for scratch.
     pub config: Option<Value>,
     /// The layers.
     pub layers: Vec<Blob>,
 }
 
+impl Default for Base {
+    /// Nothing at all, for this machine.
+    fn default() -> Self {
+        Self { platform: here(), config: None, layers: Vec::new() }
+    }
+}
+
 /// What the application says of itself in the image's configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Runtime {
+    /// What is started with the command as its arguments, where nobody says something else; empty for the command itself.
+    pub entrypoint: Vec<String>,
     /// The program and its arguments.
     pub command: Vec<String>,
     /// Environment variables; the base's are kept, the same name wins here.
@@ -93,7 +107,7 @@ pub struct Runtime {
 
 /// Joins a base and the application's layers.
 pub fn assemble(base: Base, own: &[Layer], runtime: &Runtime) -> Image {
-    let mut config = base.config.unwrap_or_else(|| json!({ "architecture": architecture(), "os": "linux" }));
+    let mut config = base.config.unwrap_or_else(|| platform(&base.platform));
     let created_by = "barge";
     let diff_ids = own.iter().map(|layer| Value::from(layer.diff_id.clone()));
     extend(&mut config, &["rootfs", "diff_ids"], diff_ids);
@@ -103,7 +117,10 @@ pub fn assemble(base: Base, own: &[Layer], runtime: &Runtime) -> Image {
     config["created"] = json!("1970-01-01T00:00:01Z");
     config["config"]["WorkingDir"] = json!(format!("/{}", crate::plan::APP));
     // A base's entrypoint would swallow the command; what starts the service is said in barge.yaml alone.
-    config["config"]["Entrypoint"] = Value::Null;
+    config["config"]["Entrypoint"] = match runtime.entrypoint.as_slice() {
+        [] => Value::Null,
+        words => json!(words),
+    };
     config["config"]["Cmd"] = json!(runtime.command);
     if !runtime.environment.is_empty() {
         set_environment(&mut config["config"]["Env"], &runtime.environment);
@@ -132,7 +149,16 @@ pub fn assemble(base: Base, own: &[Layer], runtime: &Runtime) -> Image {
         "layers": layers.iter().map(descriptor).collect::<Vec<_>>(),
     });
     let manifest = canonical(manifest);
-    Image { digest: layer::digest(&manifest), manifest, config, layers }
+    Image { platform: base.platform, digest: layer::digest(&manifest), manifest, config, layers }
+}
+
+/// A platform as configurations and indexes name it.
+pub(crate) fn platform(platform: &Platform) -> Value {
+    let mut named = json!({ "architecture": platform.architecture(), "os": "linux" });
+    if let Some(variant) = platform.variant() {
+        named["variant"] = json!(variant);
+    }
+    named
 }
 
 /// Variables are a list of `NAME=value`.
@@ -145,7 +171,7 @@ fn set_environment(list: &mut Value, ours: &BTreeMap<String, String>) {
 
 /// A document's bytes with its keys sorted. serde_json keeps the order of insertion instead where any crate of the build asks it to,
 /// and the digest must not depend on that.
-fn canonical(mut document: Value) -> Vec<u8> {
+pub(crate) fn canonical(mut document: Value) -> Vec<u8> {
     document.sort_all_objects();
     document.to_string().into_bytes()
 }
@@ -167,6 +193,11 @@ fn extend(document: &mut Value, path: &[&str], items: impl Iterator<Item = Value
     if let Some(list) = place.as_array_mut() {
         list.extend(items);
     }
+}
+
+/// This machine's platform.
+pub fn here() -> Platform {
+    Platform::new(architecture(), None)
 }
 
 /// This machine's architecture in the words of the specification (which are Go's).

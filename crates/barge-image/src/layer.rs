@@ -49,13 +49,20 @@ pub struct Layer {
 }
 
 /// What writing a layer has found out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Written {
     pub(crate) digest: String,
     pub(crate) diff_id: String,
     pub(crate) size: u64,
     /// The sum of each file's content, in the plan's order.
     pub(crate) contents: Vec<Sum>,
+}
+
+impl Written {
+    /// With the file that it was written to.
+    pub(crate) fn into_layer(self, file: Held) -> Layer {
+        Layer { digest: self.digest, diff_id: self.diff_id, size: self.size, file: Arc::new(file) }
+    }
 }
 
 /// Modification time of every entry: 1, because some tools take 0 for "unknown".
@@ -69,9 +76,7 @@ const SMALL: u64 = 1 << 20;
 /// A file cannot be read or changes meanwhile, or the disk refuses.
 pub fn write(plan: &LayerPlan) -> Result<Layer, LayerError> {
     let file = tempfile::tempfile().map_err(LayerError::Write)?;
-    let written = write_to(plan, &file)?;
-    let (digest, diff_id, size) = (written.digest, written.diff_id, written.size);
-    Ok(Layer { digest, diff_id, size, file: Arc::new(Held::new(file)) })
+    Ok(write_to(plan, &file)?.into_layer(Held::new(file)))
 }
 
 /// Writes the layer of `plan` into `file`.
@@ -86,6 +91,16 @@ pub(crate) fn write_to(plan: &LayerPlan, file: &File) -> Result<Written, LayerEr
     let (mut out, digest, size) = compressor.finish().map_err(LayerError::Write)?.finish();
     out.flush().map_err(LayerError::Write)?;
     Ok(Written { digest: digest.digest(), diff_id: diff_id.digest(), size, contents })
+}
+
+/// Compresses a whole tar into `file`.
+pub(crate) fn compress(mut tar: impl Read, file: &File) -> Result<Written, LayerError> {
+    let out = Hashing::new(BufWriter::with_capacity(256 * 1024, file));
+    let mut compressor = Compressor::new(out);
+    let (diff_id, _) = hash::copy(&mut tar, &mut compressor).map_err(LayerError::Write)?;
+    let (mut out, digest, size) = compressor.finish().map_err(LayerError::Write)?.finish();
+    out.flush().map_err(LayerError::Write)?;
+    Ok(Written { digest: digest.digest(), diff_id: diff_id.digest(), size, contents: Vec::new() })
 }
 
 /// Adds an entry; the result is the sum of its content, where it has one.

@@ -1,15 +1,18 @@
 //! Images as files: an OCI layout (image specification, "Image Layout Specification"), as a directory or inside a tar.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use barge_model::Digest;
 use serde_json::json;
 
 use crate::base::fetch;
+use crate::hash::{self, Hashing};
 use crate::image::{Blob, Image, Source, media_type};
-use crate::layer;
+use crate::product::Product;
 use crate::registry::{Client, RegistryError};
 
 /// Why an image could not be written as files.
@@ -52,78 +55,178 @@ pub enum LayoutError {
     },
 }
 
-/// Writes the image into `directory`, which is made where it is missing.
+/// What a layout holds.
+struct Layout<'a> {
+    /// Each once, by digest.
+    blobs: BTreeMap<Digest, Blob>,
+    /// What index.json names: media type, digest and bytes.
+    top: (&'static str, &'a str, &'a [u8]),
+}
+
+impl<'a> Layout<'a> {
+    fn new(images: &'a [Image], top: (&'static str, &'a str, &'a [u8])) -> Result<Self, LayoutError> {
+        let mut blobs = BTreeMap::new();
+        let document = |media_type: &str, digest: &str, bytes: &[u8]| Blob {
+            digest: digest.to_owned(),
+            size: bytes.len() as u64,
+            media_type: media_type.to_owned(),
+            source: Source::Bytes(Arc::from(bytes)),
+        };
+        let manifests = images.iter().map(|image| document(media_type::MANIFEST, &image.digest, &image.manifest));
+        let parts = images.iter().flat_map(|image| image.layers.iter().chain([&image.config])).cloned();
+        for blob in parts.chain(manifests).chain([document(top.0, top.1, top.2)]) {
+            blobs.insert(digest(&blob.digest)?, blob);
+        }
+        Ok(Self { blobs, top })
+    }
+
+    fn of(product: &'a Product) -> Result<Self, LayoutError> {
+        match (&product.index, product.images.first()) {
+            (Some(index), _) => Self::new(&product.images, (media_type::INDEX, &index.digest, &index.manifest)),
+            (None, Some(image)) => Self::of_image(image),
+            (None, None) => Err(LayoutError::Digest(String::new())),
+        }
+    }
+
+    fn of_image(image: &'a Image) -> Result<Self, LayoutError> {
+        Self::new(std::slice::from_ref(image), (media_type::MANIFEST, &image.digest, &image.manifest))
+    }
+
+    /// The files that are no blobs.
+    fn documents(&self) -> [(&'static str, Vec<u8>); 2] {
+        let (media_type, digest, bytes) = self.top;
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::INDEX,
+            "manifests": [{ "mediaType": media_type, "digest": digest, "size": bytes.len() }],
+        });
+        [("index.json", index.to_string().into_bytes()), ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())]
+    }
+
+    async fn write_directory(&self, directory: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
+        let blobs = directory.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).map_err(write_error(&blobs))?;
+        for (digest, blob) in &self.blobs {
+            copy(blob, &blobs.join(digest.hex()), client).await?;
+        }
+        // The index comes last: what it names is there.
+        for (name, bytes) in self.documents().into_iter().rev() {
+            let path = directory.join(name);
+            std::fs::write(&path, bytes).map_err(write_error(&path))?;
+        }
+        Ok(())
+    }
+
+    async fn write_tar(&self, file: File, path: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
+        let mut tar = tar::Builder::new(io::BufWriter::with_capacity(256 * 1024, file));
+        for (name, bytes) in self.documents().into_iter().rev() {
+            let mut header = header(bytes.len() as u64);
+            tar.append_data(&mut header, name, bytes.as_slice()).map_err(write_error(path))?;
+        }
+        for (digest, blob) in &self.blobs {
+            let mut bytes = Hashing::new(open(blob, client).await?.take(blob.size));
+            let name = format!("blobs/sha256/{}", digest.hex());
+            tar.append_data(&mut header(blob.size), name, &mut bytes).map_err(write_error(path))?;
+            let (_, sum, _) = bytes.finish();
+            check(blob, &sum)?;
+        }
+        tar.into_inner().and_then(|mut out| io::Write::flush(&mut out)).map_err(write_error(path))
+    }
+}
+
+/// Writes an image into `directory`, which is made where it is missing.
 ///
 /// # Errors
 /// A file cannot be written, or a layer of the base not be fetched.
 pub async fn write_directory(image: &Image, directory: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
-    let blobs = directory.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs).map_err(write_error(&blobs))?;
-    let put = |path: PathBuf, bytes: &[u8]| std::fs::write(&path, bytes).map_err(write_error(&path));
-    for blob in image.layers.iter().chain([&image.config]) {
-        let path = blobs.join(digest(&blob.digest)?.hex());
-        write_blob(blob, &path, client).await?;
-    }
-    put(blobs.join(digest(&image.digest)?.hex()), &image.manifest)?;
-    let index = json!({
-        "schemaVersion": 2,
-        "mediaType": media_type::INDEX,
-        "manifests": [{ "mediaType": media_type::MANIFEST, "digest": image.digest, "size": image.manifest.len() }],
-    });
-    put(directory.join("index.json"), index.to_string().as_bytes())?;
-    put(directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)
+    Layout::of_image(image)?.write_directory(directory, client).await
 }
 
-/// Writes the image as an uncompressed tar of its layout.
+/// Writes all that a build has made into `directory`, which is made where it is missing.
 ///
 /// # Errors
 /// As for `write_directory`.
-pub async fn write_tar(image: &Image, path: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
-    let directory = tempfile::tempdir().map_err(write_error(path))?;
-    write_directory(image, directory.path(), client).await?;
-    let mut tar = tar::Builder::new(File::create(path).map_err(write_error(path))?);
-    tar.mode(tar::HeaderMode::Deterministic);
-    let mut names = vec!["oci-layout".to_owned(), "index.json".to_owned()];
-    let mut digests: Vec<&str> = image.layers.iter().map(|layer| layer.digest.as_str()).collect();
-    digests.extend([image.config.digest.as_str(), image.digest.as_str()]);
-    digests.sort_unstable();
-    digests.dedup();
-    names.extend(digests.iter().map(|digest| format!("blobs/sha256/{}", digest.trim_start_matches("sha256:"))));
-    for name in names {
-        tar.append_path_with_name(directory.path().join(&name), &name).map_err(write_error(path))?;
-    }
-    tar.finish().map_err(write_error(path))
+pub async fn write_all(product: &Product, directory: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
+    Layout::of(product)?.write_directory(directory, client).await
 }
 
-async fn write_blob(blob: &Blob, path: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
-    match &blob.source {
-        Source::Bytes(bytes) => std::fs::write(path, bytes).map_err(write_error(path)),
-        Source::Temporary(file) => copy(file.reopen().map_err(read_error(file.path()))?, &blob.digest, path),
-        Source::File(from) => copy(File::open(from).map_err(read_error(from))?, &blob.digest, path),
+/// Writes all that a build has made as an uncompressed tar of its layout. The file gets its name when it is whole.
+///
+/// # Errors
+/// As for `write_directory`.
+pub async fn write_tar(product: &Product, path: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
+    let layout = Layout::of(product)?;
+    let temporary = part(path);
+    let file = File::create(&temporary).map_err(write_error(path))?;
+    let written = layout.write_tar(file, path, client).await;
+    named(written, &temporary, path)
+}
+
+/// Where a file is until it is whole; a later build writes over what a killed one has left.
+fn part(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    path.with_file_name(name)
+}
+
+/// Gives a file its name, or removes it.
+fn named(written: Result<(), LayoutError>, temporary: &Path, path: &Path) -> Result<(), LayoutError> {
+    let named = written.and_then(|()| std::fs::rename(temporary, path).map_err(write_error(path)));
+    if named.is_err() {
+        // It may not even have been made.
+        let _ = std::fs::remove_file(temporary);
+    }
+    named
+}
+
+fn header(size: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1);
+    header.set_size(size);
+    header
+}
+
+/// Opens a blob, which is fetched where it lies in a registry.
+async fn open(blob: &Blob, client: Option<&Client>) -> Result<Box<dyn Read + Send>, LayoutError> {
+    let opened: (io::Result<File>, &Path) = match &blob.source {
+        Source::Bytes(bytes) => return Ok(Box::new(Cursor::new(Arc::clone(bytes)))),
+        Source::Temporary(held) => (held.reopen(), held.path()),
+        Source::File(path) => (File::open(path), path),
         Source::Remote { reference, cache } => {
             let fail = |source| LayoutError::Fetch { digest: blob.digest.clone(), source };
-            fetch::blob_to_file(client, reference, blob, cache.as_ref(), path).await.map_err(fail)
+            let held = fetch::blob(client, reference, blob, cache.as_ref()).await.map_err(fail)?;
+            return held.reopen().map(|file| Box::new(file) as _).map_err(read_error(held.path()));
         }
-    }
+    };
+    opened.0.map(|file| Box::new(file) as _).map_err(read_error(opened.1))
 }
 
 fn digest(text: &str) -> Result<Digest, LayoutError> {
     Digest::new(text).map_err(|_| LayoutError::Digest(text.chars().take(100).collect()))
 }
 
-/// Copies a layer; the copy gets its name only when its digest is right.
-fn copy(from: impl Read, digest: &str, path: &Path) -> Result<(), LayoutError> {
-    let temporary = path.with_extension("part");
-    let copied = File::create(&temporary).and_then(|to| layer::copy(from, to)).map_err(write_error(path));
-    let named = match copied {
-        Ok((actual, _)) if actual != digest => Err(LayoutError::Changed { digest: digest.to_owned(), actual }),
-        copied => copied.and_then(|_| std::fs::rename(&temporary, path).map_err(write_error(path))),
-    };
-    if named.is_err() {
-        // It may not even have been made.
-        let _ = std::fs::remove_file(&temporary);
+/// Copies a blob; the copy gets its name only when its digest is right.
+async fn copy(blob: &Blob, path: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
+    let temporary = part(path);
+    let bytes = open(blob, client).await?;
+    let copied = File::create(&temporary).and_then(|to| hash::copy(bytes, to)).map_err(write_error(path));
+    named(copied.and_then(|(sum, _)| check(blob, &sum)), &temporary, path)
+}
+
+fn check(blob: &Blob, sum: &hash::Sum) -> Result<(), LayoutError> {
+    let actual = sum.digest();
+    if actual == blob.digest {
+        return Ok(());
     }
-    named
+    if let Source::Temporary(held) = &blob.source {
+        // The next build makes it again.
+        held.discard();
+    }
+    Err(LayoutError::Changed { digest: blob.digest.clone(), actual })
 }
 
 fn read_error(path: &Path) -> impl FnOnce(io::Error) -> LayoutError {

@@ -1,7 +1,5 @@
 //! What of a base lies in its registry: fetched once, then in the cache.
 
-use std::path::Path;
-
 use barge_model::Digest;
 
 use crate::cache::{Cache, Held};
@@ -11,7 +9,7 @@ use crate::registry::{Client, Reference, RegistryError};
 
 /// A layer's bytes, from the cache or through it.
 pub(crate) async fn blob(
-    client: &Client,
+    client: Option<&Client>,
     reference: &Reference,
     blob: &Blob,
     cache: Option<&Cache>,
@@ -21,7 +19,7 @@ pub(crate) async fn blob(
         if let Some(held) = cached(cache, &digest, blob.size).await {
             return Ok(held);
         }
-        match through(client, reference, &digest, cache).await {
+        match through(client.ok_or(RegistryError::NoClient)?, reference, &digest, cache).await {
             // The cache is full or broken, which is no reason to fail.
             Err(RegistryError::File(what, error)) => tracing::debug!(%what, %error, "a layer is not kept in the cache"),
             done => return done,
@@ -29,7 +27,7 @@ pub(crate) async fn blob(
     }
     let failed = |error| RegistryError::File(format!("keep layer {} for a moment", blob.digest), error);
     let held = Held::new(tempfile::tempfile().map_err(failed)?);
-    client.blob_over(reference, &blob.digest, held.path()).await?;
+    client.ok_or(RegistryError::NoClient)?.blob_over(reference, &blob.digest, held.path()).await?;
     Ok(held)
 }
 
@@ -86,21 +84,4 @@ fn keep(cache: Option<&Cache>, bytes: &[u8]) {
     if let (Some(cache), Ok(digest)) = (cache, Digest::new(layer::digest(bytes))) {
         cache.keep_document(&digest, bytes);
     }
-}
-
-/// A layer's bytes in the file at `path`.
-pub(crate) async fn blob_to_file(
-    client: Option<&Client>,
-    reference: &Reference,
-    wanted: &Blob,
-    cache: Option<&Cache>,
-    path: &Path,
-) -> Result<(), RegistryError> {
-    let held = match (client, cache, Digest::new(wanted.digest.as_str())) {
-        (Some(client), _, _) => blob(client, reference, wanted, cache).await?,
-        (None, Some(cache), Ok(digest)) => cached(cache, &digest, wanted.size).await.ok_or(RegistryError::NoClient)?,
-        _ => return Err(RegistryError::NoClient),
-    };
-    let failed = |error| RegistryError::File(format!("write {}", path.display()), error);
-    tokio::fs::copy(held.path(), path).await.map(drop).map_err(failed)
 }

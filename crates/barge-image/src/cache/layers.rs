@@ -56,6 +56,13 @@ pub(crate) fn key(shape: &str, contents: &[Sum]) -> Key {
     Key { shape: shape.to_owned(), content: hex(&hasher.finalize()) }
 }
 
+/// The key of a layer that was a tar before, by the tar's digest.
+pub(crate) fn tar_key(diff_id: &Digest) -> Key {
+    let mut hasher = begin();
+    add(&mut hasher, b"tar");
+    Key { shape: hex(&hasher.finalize()), content: diff_id.hex().to_owned() }
+}
+
 fn begin() -> Sha256 {
     let mut hasher = Sha256::new();
     add(&mut hasher, FORMAT.as_bytes());
@@ -134,12 +141,7 @@ impl Cache {
             Ok(()) => self.note(&directory.join(&key.content), &known, held.path()),
             Err(error) => tracing::debug!(%error, "a layer is not noted in the cache"),
         }
-        Ok(Layer {
-            digest: written.digest.clone(),
-            diff_id: written.diff_id.clone(),
-            size: written.size,
-            file: Arc::new(held),
-        })
+        Ok(written.clone().into_layer(held))
     }
 
     fn note(&self, path: &Path, known: &Known, blob: &Path) {

@@ -104,7 +104,7 @@ async fn of_an_index_the_image_for_this_machine_is_taken() {
     assert_eq!(load(&name, None).await.unwrap().layers[0].digest, ours.layers[0].digest);
     write(json!([entry(&theirs, "linux", "riscv")]));
     let error = load(&name, None).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("it has no image for linux/{}", architecture()));
+    assert_eq!(error.to_string(), format!("it has no image for linux/{}, only for linux/riscv", architecture()));
 }
 
 #[tokio::test]

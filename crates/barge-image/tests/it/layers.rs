@@ -1,6 +1,7 @@
 //! The same files give the same bytes, everywhere and for ever.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -67,6 +68,33 @@ fn the_layer_is_what_other_tools_can_read() {
         ("app/ä ö".to_owned(), 0o644),
     ];
     assert_eq!(entries, expected);
+}
+
+/// What looks like an archive, the same everywhere.
+fn incompressible(size: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(&mut byte).take(size).collect()
+}
+
+#[test]
+fn what_hardly_shrinks_is_stored_and_the_rest_of_the_layer_is_compressed() {
+    let content = incompressible(3 << 20);
+    let directory = tree(&[("text", &"text ".repeat(400_000))]);
+    std::fs::write(directory.path().join("library.jar"), &content).unwrap();
+    let layer = layer::write(&plan::files(&scan(directory.path(), &[]).unwrap())).unwrap();
+    assert!(layer.size > 3 << 20 && layer.size < (3 << 20) + 1_000_000, "{}", layer.size);
+    let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(layer.file.reopen().unwrap()));
+    let mut found = Vec::new();
+    let mut entries = archive.entries().unwrap();
+    let mut jar =
+        entries.find(|entry| entry.as_ref().unwrap().path().unwrap().ends_with("library.jar")).unwrap().unwrap();
+    jar.read_to_end(&mut found).unwrap();
+    assert!(found == content);
+    assert_eq!(layer.digest, "sha256:c757a350a8909673bda296ceb106c82971fdb6566eefd7cb3dca0f44fc601af5");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use barge_image::Product;
 use barge_image::layout::{write_directory, write_tar};
 use serde_json::{Value, json};
 
@@ -24,7 +25,7 @@ async fn skopeo_understands_our_layout_our_tar_and_what_we_push() {
     let place = tempfile::tempdir().unwrap();
     let path = |name: &str| place.path().join(name);
     write_directory(&image, &path("layout"), None).await.unwrap();
-    write_tar(&image, &path("image.tar"), None).await.unwrap();
+    write_tar(&Product::single(image.clone()), &path("image.tar"), None).await.unwrap();
     let served = Served::start().await;
     anonymous().push(&image, &served.reference("group/app:1"), &|_| {}).await.unwrap();
     let sources = [

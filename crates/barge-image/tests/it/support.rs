@@ -39,9 +39,9 @@ pub(crate) fn tree(files: &[(&str, &str)]) -> TempDir {
 
 pub(crate) fn runtime() -> Runtime {
     Runtime {
-        environment: std::collections::BTreeMap::new(),
         command: vec!["./greeter".to_owned(), "--port=8080".to_owned()],
         labels: [("dev.barge.service".to_owned(), "greeter".to_owned())].into(),
+        ..Runtime::default()
     }
 }
 
