@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use barge_image::base::lock;
 use barge_image::scan::{Found, FoundKind};
 use barge_image::{detect, scan};
 use barge_model::manifest::{Command, MAX_MANIFEST_BYTES, Manifest, ManifestError, ServiceConfig, parse};
@@ -15,7 +16,7 @@ use crate::failure::{Failure, Kind};
 pub(crate) const MANIFEST: &str = "barge.yaml";
 
 /// What does not belong into an image when the project's own directory is what is built. `.env` holds secrets more often than not.
-pub(crate) const LEFT_OUT: [&str; 4] = [MANIFEST, ".git", ".gitignore", ".env"];
+pub(crate) const LEFT_OUT: [&str; 5] = [MANIFEST, lock::FILE, ".git", ".gitignore", ".env"];
 
 /// As much of a barge.yaml as may be in one, and the file's size: what is larger is refused, and need not be in memory for that.
 fn beginning(path: &Path) -> std::io::Result<(Vec<u8>, usize)> {
@@ -95,12 +96,12 @@ impl Project {
         }
     }
 
-    /// The base image; a layout is named relative to the project.
+    /// The base image; a layout or a tar is named relative to the project.
     pub(crate) fn base(&self) -> String {
         let base = self.manifest.build.base.as_deref().unwrap_or("scratch");
-        match base.strip_prefix("oci:") {
-            Some(layout) => format!("oci:{}", self.directory.join(layout).display()),
-            None => base.to_owned(),
+        match base.split_once(':') {
+            Some((kind @ ("oci" | "tar"), path)) => format!("{kind}:{}", self.directory.join(path).display()),
+            _ => base.to_owned(),
         }
     }
 

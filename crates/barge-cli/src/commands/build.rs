@@ -5,17 +5,20 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use barge_image::build::{BuildRequest, files};
+use barge_image::base::Means;
+use barge_image::build::{BuildRequest, build_all};
 use barge_image::image::Runtime;
-use barge_image::registry::{Progress, Pushed, Step};
-use barge_image::{BuildError, Client, Credentials, Image, Reference, RegistryError, layout};
+use barge_image::registry::{Progress, Pushed, is_loopback};
+use barge_image::{Cache, Client, Credentials, Product, Reference, RegistryError, cache, layout};
 use barge_model::ServiceName;
 use barge_model::manifest::Command;
 use serde::Serialize;
 
 use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
+use crate::image::{self, base, explain};
 use crate::project::Project;
+use crate::registries;
 use crate::session::Session;
 use crate::terminal::{Activity, Style, Terminal, bytes};
 
@@ -23,12 +26,14 @@ use crate::terminal::{Activity, Style, Terminal, bytes};
 const REGISTRY_USER: &str = "barge";
 
 const EXAMPLES: &str = "\
-What is built: the files at `build.path`, else dist/, build/, out/, public/ or bin/, else a binary or jar \
-with the service's name, else the project's directory itself (without barge.yaml, .git, .gitignore and .env). \
+What is built: what `build.path` names, else the jar or war that Maven or Gradle made, else dist/, build/, out/, \
+public/ or bin/, else a binary with the service's name, else the project's directory itself (without barge.yaml, \
+.git, .gitignore and .env). \
 The same files give the same digest on every machine. Docker is not needed.
 
 Examples:
   barge build                            push to the environment's registry
+  barge build --explain                  what would be built, and why
   barge build --digest                   only say which digest it has
   barge build --output oci:image         an OCI layout in the directory image/
   barge build --output tar:greeter.tar   the same in one file, for `skopeo` or `ctr image import`";
@@ -42,9 +47,15 @@ pub(crate) struct Args {
     /// Write files instead of pushing: `oci:DIRECTORY` or `tar:FILE`
     #[arg(short, long, value_name = "WHERE", conflicts_with = "digest")]
     output: Option<Output>,
+    /// Build on what the base's tag means now, and write that to barge.lock
+    #[arg(long)]
+    update: bool,
     /// Only print the image's digest
     #[arg(long)]
     digest: bool,
+    /// Only show what would be built: layers, command, base, and why
+    #[arg(long, conflicts_with_all = ["output", "digest"])]
+    explain: bool,
 }
 
 /// Where an image goes that is not pushed.
@@ -81,6 +92,10 @@ struct Answer {
 /// What goes on while an image is built and pushed.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
+    /// Something that people should know.
+    Warning(String),
+    /// The base is pinned, as these words say.
+    Locked(String),
     /// The build begins with these files.
     Building(PathBuf),
     /// The image is there.
@@ -101,43 +116,67 @@ pub(crate) enum Event {
 /// Who is told what goes on.
 pub(crate) type Sink<'a> = &'a (dyn Fn(Event) + Sync);
 
-/// An image of a project.
+/// What was built of a project.
 #[derive(Debug)]
 pub(crate) struct Built {
-    /// The image.
-    pub(crate) image: Image,
+    /// The image, or one for each kind of machine.
+    pub(crate) product: Product,
     /// What starts the service.
     pub(crate) command: Command,
 }
 
 impl Built {
+    /// The digest of the image, or of the index of several.
+    pub(crate) fn digest(&self) -> &str {
+        self.product.digest()
+    }
+
     /// The size of the layers in bytes.
     pub(crate) fn size(&self) -> u64 {
-        self.image.layers.iter().map(|layer| layer.size).sum()
+        self.product.size()
     }
 }
 
-/// Builds the image of a project; `client` is asked for a base that lies in a registry.
-pub(crate) async fn build_image(project: &Project, client: Option<&Client>, sink: Sink<'_>) -> Result<Built, Failure> {
-    let path = project.build_path();
-    let command = project.command()?;
-    sink(Event::Building(path.clone()));
-    let name = project.manifest.name.to_string();
-    let labels = [("org.opencontainers.image.title".to_owned(), name)].into();
-    let base = project.base();
-    let failed = |error: BuildError| {
-        let kind = if matches!(error, BuildError::Scan(_)) { Kind::Usage } else { Kind::General };
-        Failure::from_error(kind, &error).context(&format!("build the image of {}", project.manifest.name))
-    };
+/// Builds the image of a project; `client` is asked for a base that lies in a registry. With `update`, the base is what its name means now.
+pub(crate) async fn build_image(
+    project: &Project,
+    client: Option<&Client>,
+    update: bool,
+    sink: Sink<'_>,
+) -> Result<Built, Failure> {
+    let plan = image::plan(project)?;
+    for warning in &plan.warnings {
+        sink(Event::Warning(warning.clone()));
+    }
+    sink(Event::Building(plan.from.clone()));
+    let title = ("org.opencontainers.image.title".to_owned(), project.manifest.name.to_string());
+    let labels = plan.labels().into_iter().chain([title]).collect();
+    let runtime = Runtime { command: plan.command.0.clone(), labels, ..Runtime::default() };
+    let cache = user_cache();
+    let means = Means { client, cache: cache.as_ref() };
+    let base = base::pinned(project, &plan.base, update, means, sink).await?;
     let request = BuildRequest {
-        layers: vec![files(&path, project.left_out()).map_err(failed)?],
-        base: &base,
-        runtime: Runtime { command: command.0.clone(), labels, ..Runtime::default() },
+        cache: cache.as_ref(),
+        platforms: &project.manifest.build.platforms,
+        programs: Some(barge_entrypoint::program),
+        ..BuildRequest::new(plan.layers, &base, runtime)
     };
-    let image = barge_image::build(request, client).await.map_err(failed)?;
-    let built = Built { image, command };
-    sink(Event::Built { digest: built.image.digest.clone(), size: built.size() });
+    let product = build_all(request, client).await.map_err(|error| image::unbuilt(project, &error))?;
+    let built = Built { product, command: plan.command };
+    sink(Event::Built { digest: built.digest().to_owned(), size: built.size() });
     Ok(built)
+}
+
+/// What earlier builds of this user have made. Without it, a build takes longer.
+pub(crate) fn user_cache() -> Option<Cache> {
+    let directory = Cache::place(|name| std::env::var_os(name))?;
+    match Cache::open(&directory, cache::LIMIT) {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "built without a cache");
+            None
+        }
+    }
 }
 
 /// Where images of `service` are in `registry`; the version is the digest alone, since nothing here needs a tag.
@@ -150,19 +189,20 @@ pub(crate) fn reference(registry: &str, service: &ServiceName, digest: &str) -> 
 /// A client for the platform's own registry, with the login's token, and for the public ones that bases come from.
 pub(crate) fn registry_client(registry: &str, token: &str) -> Result<Client, Failure> {
     let own = Credentials::Basic { username: REGISTRY_USER.to_owned(), password: token.to_owned() };
-    let client = Client::new(HashMap::from([(registry.to_owned(), own)]));
-    client.map_err(|error| registry_failure(&error))
+    // The platform's own registry is on its machine. Another one must not hear the token: it is told what the user's files say.
+    let own = is_loopback(registry).then(|| (registry.to_owned(), own));
+    registries::client(own.into_iter().collect())
 }
 
 /// Pushes an image. What the registry has already is not sent again.
 pub(crate) async fn push(
-    image: &Image,
+    product: &Product,
     reference: &Reference,
     client: &Client,
     sink: Sink<'_>,
 ) -> Result<Pushed, Failure> {
     sink(Event::Pushing(reference.clone()));
-    let pushed = client.push(image, reference, &|part| sink(Event::Part(part))).await;
+    let pushed = client.push_all(product, reference, &|part| sink(Event::Part(part))).await;
     let pushed = pushed.map_err(|error| registry_failure(&error).context(&format!("push {}", reference.name())))?;
     sink(Event::Pushed(pushed));
     Ok(pushed)
@@ -170,33 +210,29 @@ pub(crate) async fn push(
 
 fn registry_failure(error: &RegistryError) -> Failure {
     let (kind, hint) = match error {
-        RegistryError::Unreachable { .. } => {
-            (Kind::Unreachable, Some("`barge whoami` says whether the server answers"))
+        RegistryError::Unreachable { host, .. } if is_loopback(host) => {
+            (Kind::Unreachable, "`barge whoami` says whether the server answers")
         }
-        RegistryError::Unauthorized { .. } => (Kind::Refused, Some("`barge whoami` says what your token may do")),
-        _ => (Kind::General, None),
+        RegistryError::Unauthorized { host, .. } if is_loopback(host) => {
+            (Kind::Refused, "`barge whoami` says what your token may do")
+        }
+        _ => return registries::failure(error),
     };
-    let failure = Failure::from_error(kind, error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::from_error(kind, error).hint(hint)
 }
 
 /// Tells what goes on.
 pub(crate) fn show(activity: &Activity, event: Event) {
     match event {
+        Event::Warning(text) => activity.line(Style::Yellow, &format!("warning: {text}")),
+        Event::Locked(text) => activity.line(Style::Plain, &text),
         Event::Building(path) => activity.now(&format!("building from {}", path.display())),
         Event::Built { digest, size } => {
             let short: String = digest.trim_start_matches("sha256:").chars().take(12).collect();
             activity.line(Style::Plain, &format!("built {short} ({})", bytes(size)));
         }
         Event::Pushing(reference) => activity.now(&format!("pushing to {}", reference.name())),
-        Event::Part(part) => {
-            if part.step == Step::Sent {
-                activity.now(&format!("pushed a part of {}", bytes(part.size)));
-            }
-        }
+        Event::Part(part) => activity.part(&part),
         Event::Pushed(Pushed { sent: 0, .. }) => activity.line(Style::Plain, "pushed: the registry had it already"),
         Event::Pushed(Pushed { sent, present: 0 }) => activity.line(Style::Plain, &format!("pushed {}", bytes(sent))),
         Event::Pushed(Pushed { sent, present }) => {
@@ -209,40 +245,42 @@ pub(crate) fn show(activity: &Activity, event: Event) {
 pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let terminal = Terminal::new(globals);
     let project = Project::require(args.directory.as_deref())?;
+    if args.explain {
+        return explain::show(image::plan(&project)?, &project, &terminal);
+    }
     let activity = terminal.activity();
     let sink = |event| show(&activity, event);
     if args.digest || args.output.is_some() {
         // No login is needed; a base may still have to be fetched.
-        let base = project.base();
-        let far = base != "scratch" && !base.starts_with("oci:");
-        let client = far.then(|| Client::new(HashMap::new()).map_err(|error| registry_failure(&error))).transpose()?;
-        let built = build_image(&project, client.as_ref(), &sink).await?;
-        let written = write(&built.image, args.output.as_ref(), client.as_ref()).await?;
+        let far = base::is_far(&image::base(&project));
+        let client = far.then(|| registries::client(HashMap::new())).transpose()?;
+        let built = build_image(&project, client.as_ref(), args.update, &sink).await?;
+        let written = write(&built.product, args.output.as_ref(), client.as_ref()).await?;
         drop(activity);
         return answer(&terminal, &built, written, None);
     }
     let session = Session::open(globals, &terminal)?;
     let registry = session.environment().await?.registry;
     let client = registry_client(&registry, &session.token)?;
-    let built = build_image(&project, Some(&client), &sink).await?;
-    let reference = reference(&registry, &project.manifest.name, &built.image.digest)?;
-    let pushed = push(&built.image, &reference, &client, &sink).await?;
+    let built = build_image(&project, Some(&client), args.update, &sink).await?;
+    let reference = reference(&registry, &project.manifest.name, built.digest())?;
+    let pushed = push(&built.product, &reference, &client, &sink).await?;
     drop(activity);
     answer(&terminal, &built, Some(reference.to_string()), Some(pushed.sent))
 }
 
-async fn write(image: &Image, output: Option<&Output>, client: Option<&Client>) -> Result<Option<String>, Failure> {
+async fn write(product: &Product, output: Option<&Output>, client: Option<&Client>) -> Result<Option<String>, Failure> {
     let (result, path): (_, &Path) = match output {
         None => return Ok(None),
-        Some(Output::Layout(path)) => (layout::write_directory(image, path, client).await, path),
-        Some(Output::Tar(path)) => (layout::write_tar(image, path, client).await, path),
+        Some(Output::Layout(path)) => (layout::write_all(product, path, client).await, path),
+        Some(Output::Tar(path)) => (layout::write_tar(product, path, client).await, path),
     };
     result.map_err(|error| Failure::from_error(Kind::General, &error).context("write the image"))?;
     Ok(Some(path.display().to_string()))
 }
 
 fn answer(terminal: &Terminal, built: &Built, reference: Option<String>, sent: Option<u64>) -> Result<(), Failure> {
-    let digest = built.image.digest.clone();
+    let digest = built.digest().to_owned();
     let pushed = sent.is_some();
     let answer = Answer { reference, digest, size: built.size(), sent };
     terminal.data(&answer, |_| match &answer.reference {

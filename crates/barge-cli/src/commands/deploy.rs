@@ -136,9 +136,9 @@ async fn prepare(
         }
     };
     let sink = |event| show(activity, event);
-    let (built, status) = tokio::try_join!(build_image(project, Some(&client), &sink), status)?;
+    let (built, status) = tokio::try_join!(build_image(project, Some(&client), false, &sink), status)?;
     let config = project.configuration(&environment.name, built.command.clone())?;
-    let digest = Digest::new(built.image.digest.clone())
+    let digest = Digest::new(built.digest())
         .map_err(|error| Failure::from_error(Kind::General, &error).context("understand the image's digest"))?;
     Ok((Prepared { target, environment, built, config, digest, client }, status))
 }
@@ -197,7 +197,7 @@ async fn release(
 ) -> Result<ReleaseView, Failure> {
     let Prepared { target, environment, built, config, digest, client } = prepared;
     let reference = reference(&environment.registry, &target.service, digest.as_str())?;
-    push(&built.image, &reference, client, &|event| show(activity, event)).await?;
+    push(&built.product, &reference, client, &|event| show(activity, event)).await?;
     let request = NewRelease {
         image: reference.name(),
         digest: digest.clone(),

@@ -2,6 +2,7 @@
 //!
 //! Java programs are planned by `barge-java`, everything else is files as they are. `build`, `deploy` and `init` all ask here.
 
+pub(crate) mod base;
 pub(crate) mod explain;
 
 use std::collections::BTreeMap;
@@ -115,7 +116,11 @@ fn of_java(project: &Project, artifact: &Artifact) -> Result<ImagePlan, Failure>
     let mut warnings = plan.warnings;
     warnings.extend(artifact::newer_source(&project.directory, artifact).map(|source| {
         let built = below(&artifact.path, &project.directory);
-        format!("{} is newer than {}: build the project again if it should be in the image", source.display(), built.display())
+        format!(
+            "{} is newer than {}: build the project again if it should be in the image",
+            source.display(),
+            built.display()
+        )
     }));
     Ok(ImagePlan {
         kind: plan.kind,
@@ -174,7 +179,9 @@ fn of_files(project: &Project) -> Result<ImagePlan, Failure> {
     let layer = files(&path, project.left_out()).map_err(|error| unbuilt(project, &error))?;
     let why = match (&project.manifest.build.path, project.is_built_itself()) {
         (Some(_), _) => "build.path in barge.yaml names them",
-        (None, true) => "nothing else is found: no jar or war, no dist/, build/, out/, public/ or bin/, no program of this name",
+        (None, true) => {
+            "nothing else is found: no jar or war, no dist/, build/, out/, public/ or bin/, no program of this name"
+        }
         (None, false) => "they are where builds leave their results",
     };
     Ok(ImagePlan {

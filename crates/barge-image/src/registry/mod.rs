@@ -11,6 +11,7 @@ mod credentials;
 mod helper;
 pub mod keychain;
 pub mod login;
+mod product;
 mod pull;
 mod push;
 mod reference;
@@ -29,7 +30,7 @@ pub use credentials::Credentials;
 pub use helper::HelperError;
 pub use keychain::{Keychain, KeychainError};
 pub use push::{Progress, Pushed, Step};
-pub use reference::{InvalidReference, Reference, is_host};
+pub use reference::{InvalidReference, Reference, is_host, is_loopback};
 pub use whereabouts::Whereabouts;
 
 /// Why a registry did not do what was asked.
