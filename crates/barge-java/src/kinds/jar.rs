@@ -136,12 +136,12 @@ fn named(jar: &Path, entries: &str) -> Result<Beside, PlanError> {
     if missing.is_empty() { Ok(beside) } else { Err(PlanError::Missing { path: jar.to_owned(), missing }) }
 }
 
-/// Where a library goes: into lib/, under a path of its own where its name is taken.
+/// Where a library goes: into lib/, and into a directory of its own there where its name is taken.
 fn library_target(path: &str, taken: &BTreeSet<String>) -> String {
-    let target = format!("lib/{}", path.rsplit('/').next().unwrap_or(path));
-    let below: Vec<&str> = path.split('/').filter(|part| !["", ".", ".."].contains(part)).collect();
-    let full = format!("lib/{}", below.join("/"));
-    if taken.contains(&target) && !taken.contains(&full) { full } else { target }
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let numbered = (2..).map(|number: u32| format!("lib/{number}/{name}"));
+    let mut targets = std::iter::once(format!("lib/{name}")).chain(numbered);
+    targets.find(|target| !taken.contains(target)).unwrap_or_default()
 }
 
 /// A directory's path below /app; none for the jar's own, and for what is not below it.

@@ -17,7 +17,7 @@ fn a_class_path_is_kept_in_its_order() {
 }
 
 #[test]
-fn libraries_of_one_name_keep_their_directories() {
+fn libraries_of_one_name_are_all_kept() {
     let project = Project::new();
     let manifest = format!("{MAIN}Class-Path: one/a.jar two/a.jar ../a.jar\n");
     project.archive("target/shop.jar", &[("META-INF/MANIFEST.MF", &manifest)]);
@@ -25,7 +25,7 @@ fn libraries_of_one_name_keep_their_directories() {
         project.file(jar, jar.as_bytes());
     }
     project.file("a.jar", b"above");
-    assert_eq!(project.plan("target/shop.jar").class_path, ["classes", "lib/a.jar", "lib/two/a.jar"]);
+    assert_eq!(project.plan("target/shop.jar").class_path, ["classes", "lib/a.jar", "lib/2/a.jar", "lib/3/a.jar"]);
 }
 
 #[test]
