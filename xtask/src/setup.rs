@@ -1,7 +1,9 @@
 //! Programs that some tests and one bench need besides a Rust toolchain. As root on Debian they are installed; elsewhere the tests that
-//! need them say that they are skipped, and the bench what it leaves out. What Debian has no more is fetched by `earlier`.
+//! need them say that they are skipped, and the bench what it leaves out. What Debian has no more is fetched by `earlier`,
+//! and what it never had by `validators`.
 
 mod earlier;
+mod validators;
 
 use std::process::{Command, Stdio};
 
@@ -10,7 +12,8 @@ use anyhow::Result;
 use crate::run;
 
 /// A program, or another file by its whole path, and the Debian package that brings it.
-const TOOLS: [(&str, &str); 19] = [
+const TOOLS: [(&str, &str); 20] = [
+    ("/usr/share/doc/python3-venv/copyright", "python3-venv"),
     ("/usr/share/java/zookeeper.jar", "libzookeeper-java"),
     ("/usr/share/tomcat10/bin/bootstrap.jar", "tomcat10-common"),
     ("buildah", "buildah"),
@@ -60,6 +63,7 @@ const CLUSTER: [(&str, &str); 8] = [
 pub(crate) fn tools() -> Result<()> {
     install(&TOOLS, "some tests need")?;
     earlier::consul();
+    validators::of_bills();
     Ok(())
 }
 
