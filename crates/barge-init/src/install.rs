@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::PROGRAM;
@@ -30,8 +30,21 @@ pub(crate) fn into(directory: &Path) -> Result<(), InstallError> {
     let mut to = OpenOptions::new().create_new(true).write(true).mode(0o755).open(&partial).map_err(write)?;
     io::copy(&mut from, &mut to).map_err(write)?;
     // Whatever the umask was: any user of the container runs it.
-    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    let everybody = PermissionsExt::from_mode(0o755);
     to.set_permissions(everybody).and_then(|()| to.sync_all()).map_err(write)?;
     drop(to);
-    std::fs::rename(&partial, &path).map_err(write)
+    std::fs::rename(&partial, &path).map_err(write)?;
+    keep_from_others(directory);
+    Ok(())
+}
+
+/// A pod's volume is one that everybody may write to. The sticky bit keeps another user of the container from putting a program of its own in
+/// the place of ours, which root would run; and the kernel then follows no link that somebody else has left there. Whose directory it is not
+/// cannot set it, and has no say in who else writes there either.
+fn keep_from_others(directory: &Path) {
+    if let Ok(mode) = std::fs::metadata(directory).map(|found| found.permissions().mode())
+        && mode & 0o022 != 0
+    {
+        let _ = std::fs::set_permissions(directory, PermissionsExt::from_mode(mode & 0o7777 | 0o1000));
+    }
 }

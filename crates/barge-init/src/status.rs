@@ -202,7 +202,9 @@ pub fn now_ms() -> i64 {
 pub(crate) fn write(path: &Path, status: &Status) {
     let temporary = path.with_extension("new");
     let Ok(bytes) = serde_json::to_vec(status) else { return };
-    let file = std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary);
+    // What is there is of somebody who was killed, or a link that was left there for us to write through.
+    let _ = std::fs::remove_file(&temporary);
+    let file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary);
     if file.and_then(|mut file| file.write_all(&bytes)).is_ok() {
         let _ = std::fs::rename(&temporary, path);
     }

@@ -48,6 +48,20 @@ fn it_puts_itself_where_another_container_finds_it() {
 }
 
 #[test]
+fn another_user_of_the_container_cannot_put_a_program_in_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let mode = || std::fs::metadata(directory.path()).unwrap().permissions().mode() & 0o7777;
+    let install = || assert_eq!(told(&run(&["install", directory.path().to_str().unwrap()])).0, 0);
+    let before = mode();
+    install();
+    assert_eq!(mode(), before, "nobody else can write there anyway");
+    // As the volume of a pod is.
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    install();
+    assert_eq!(mode(), 0o1777);
+}
+
+#[test]
 fn what_cannot_be_run_ends_at_once_with_the_codes_of_shells() {
     let (code, _, err) = told(&run(&["--", "/no/such/program"]));
     assert_eq!(code, 127);
