@@ -10,8 +10,8 @@ use barge_model::{EnvironmentName, ServiceName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    abort, adopt, approve, build, cluster, completions, deploy, down, exec, gateway, init, instances, logs, open,
-    operator, registrar, releases, restart, rollback, scale, services, status, up, whoami,
+    abort, adopt, approve, build, cluster, completions, deploy, down, exec, gateway, init, instances, login, logout,
+    logs, open, operator, registrar, releases, restart, rollback, scale, services, status, up, whoami,
 };
 use crate::demo;
 use crate::failure::{EXIT_CODES, Failure, Kind};
@@ -104,6 +104,8 @@ pub(crate) enum Command {
     Exec(exec::Args),
     Services(services::Args),
     Open(open::Args),
+    Login(login::Args),
+    Logout(logout::Args),
     Whoami(whoami::Args),
     Completions(completions::Args),
 }

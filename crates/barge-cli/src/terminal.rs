@@ -1,14 +1,17 @@
 //! What people see: data on standard output, progress on standard error; colours and spinners on a terminal, plain lines elsewhere.
 
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use barge_image::registry::Progress;
 use barge_model::{Millis, Timestamp};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::arguments::{Colour, Globals};
 use crate::failure::{Failure, Kind};
+use crate::progress::{Teller, Word};
 
 /// A colour or weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,14 +151,21 @@ impl Terminal {
 
     /// Begins something that takes a while.
     pub(crate) fn activity(&self) -> Activity {
+        let multi = MultiProgress::new();
         let bar = (self.live && !self.quiet).then(|| {
-            let bar = ProgressBar::new_spinner();
+            let bar = multi.add(ProgressBar::new_spinner());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed:>4}") {
                 bar.set_style(style);
             }
             bar
         });
-        Activity { terminal: *self, bar }
+        let push = match &bar {
+            _ if self.quiet => Teller::nothing(),
+            _ if self.json => Teller::events(),
+            Some(_) => Teller::bars(multi),
+            None => Teller::lines(),
+        };
+        Activity { terminal: *self, bar, push: Mutex::new(push) }
     }
 }
 
@@ -164,6 +174,7 @@ impl Terminal {
 pub(crate) struct Activity {
     terminal: Terminal,
     bar: Option<ProgressBar>,
+    push: Mutex<Teller>,
 }
 
 impl Activity {
@@ -181,6 +192,22 @@ impl Activity {
         match &self.bar {
             Some(bar) => bar.suspend(|| self.terminal.note(&line)),
             None => self.terminal.note(&line),
+        }
+    }
+}
+
+impl Activity {
+    /// How a part of a push gets on.
+    pub(crate) fn part(&self, part: &Progress) {
+        let word = self.push.lock().unwrap_or_else(PoisonError::into_inner).take(part, Instant::now());
+        match word {
+            Some(Word::Line(line)) => self.line(Style::Dim, &line),
+            // For programs: nothing is drawn around it.
+            Some(Word::Event(line)) => match &self.bar {
+                Some(bar) => bar.suspend(|| self.terminal.note(&line)),
+                None => self.terminal.note(&line),
+            },
+            None => {}
         }
     }
 }

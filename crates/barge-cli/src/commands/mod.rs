@@ -12,6 +12,8 @@ pub(crate) mod exec;
 pub(crate) mod gateway;
 pub(crate) mod init;
 pub(crate) mod instances;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod open;
 pub(crate) mod operator;
@@ -103,6 +105,8 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
         Command::Exec(args) => exec::run(args, globals).await,
         Command::Services(args) => services::run(args, globals).await,
         Command::Open(args) => open::run(args, globals).await,
+        Command::Login(args) => login::run(args, globals).await,
+        Command::Logout(args) => logout::run(args, globals).await,
         Command::Whoami(args) => whoami::run(args, globals).await,
         Command::Completions(args) => completions::run(args, globals),
     }

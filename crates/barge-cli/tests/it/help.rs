@@ -2,7 +2,7 @@
 
 use crate::support::Place;
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 20] = [
     "adopt",
     "init",
     "build",
@@ -19,6 +19,8 @@ const VERBS: [&str; 18] = [
     "exec",
     "services",
     "open",
+    "login",
+    "logout",
     "whoami",
     "completions",
 ];

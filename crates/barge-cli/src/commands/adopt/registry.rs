@@ -1,13 +1,13 @@
 //! The registry that has the Deployment's image, where it has to be asked what the image starts.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use barge_adopt::{Running, Runtime};
 use barge_image::base::BaseError;
-use barge_image::{Client, Credentials, Reference, RegistryError};
+use barge_image::{Reference, RegistryError};
 
 use crate::failure::{Failure, Kind};
+use crate::registries;
 
 /// How to ask it.
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ pub(super) struct Registry {
     /// Ask there for the image, where this machine has another name for the registry than nodes have
     #[arg(long, value_name = "HOST/REPOSITORY")]
     pull_from: Option<Reference>,
-    /// Who you are to the registry [default: nobody]
+    /// Who you are to the registry [default: whoever `barge login` has stored]
     #[arg(long, value_name = "NAME", requires = "registry_password_file")]
     registry_user: Option<String>,
     /// A file with your password there
@@ -33,17 +33,8 @@ impl Registry {
             None => named?,
         };
         let reference = reference.with_digest(running.digest.as_str());
-        let credentials = match (&self.registry_user, &self.registry_password_file) {
-            (Some(username), Some(path)) => {
-                let password = std::fs::read_to_string(path);
-                let password = password
-                    .map_err(|error| Failure::io(format!("read the password in {}", path.display()), &error))?;
-                let password = password.trim_end_matches(['\r', '\n']).to_owned();
-                HashMap::from([(reference.host.clone(), Credentials::Basic { username: username.clone(), password })])
-            }
-            _ => HashMap::new(),
-        };
-        let client = Client::new(credentials).map_err(|error| Failure::from_error(Kind::General, &error))?;
+        let (user, password) = (self.registry_user.as_ref(), self.registry_password_file.as_ref());
+        let client = registries::client(registries::credentials(&reference.host, user, password)?)?;
         Runtime::fetch(&reference, &client).await.map_err(|error| refused(&reference, &error))
     }
 }

@@ -1,14 +1,14 @@
 //! `barge cluster image`: this very program as an image that nodes can run.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use barge_cluster::image::ImageError;
-use barge_image::{Client, Credentials, Image, Reference, RegistryError};
+use barge_image::{Image, Reference, RegistryError};
 use serde::Serialize;
 
 use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
+use crate::registries;
 use crate::terminal::{Activity, Style, Terminal, bytes};
 
 const EXAMPLES: &str = "\
@@ -36,7 +36,7 @@ pub(super) struct Push {
     /// Push there, where this machine has another name for the registry than nodes have [default: --registry]
     #[arg(long, value_name = "HOST/REPOSITORY")]
     push_to: Option<String>,
-    /// Who you are to the registry [default: nobody]
+    /// Who you are to the registry [default: whoever `barge login` has stored]
     #[arg(long, value_name = "NAME", requires = "registry_password_file")]
     registry_user: Option<String>,
     /// A file with your password there
@@ -90,19 +90,10 @@ pub(super) async fn build(registry: &str, activity: &Activity) -> Result<Built, 
 /// Pushes it, and says how many bytes were sent.
 pub(super) async fn push(built: &Built, registry: &str, push: &Push, activity: &Activity) -> Result<u64, Failure> {
     let target = reference(push.push_to.as_deref().unwrap_or(registry))?.with_digest(&built.image.digest);
-    let credentials = match (&push.registry_user, &push.registry_password_file) {
-        (Some(username), Some(path)) => {
-            let password = std::fs::read_to_string(path);
-            let password =
-                password.map_err(|error| Failure::io(format!("read the password in {}", path.display()), &error))?;
-            let password = password.trim_end_matches(['\r', '\n']).to_owned();
-            HashMap::from([(target.host.clone(), Credentials::Basic { username: username.clone(), password })])
-        }
-        _ => HashMap::new(),
-    };
+    let (user, password) = (push.registry_user.as_ref(), push.registry_password_file.as_ref());
+    let client = registries::client(registries::credentials(&target.host, user, password)?)?;
     activity.now(&format!("pushing to {}", target.name()));
-    let client = Client::new(credentials).map_err(|error| Failure::from_error(Kind::General, &error))?;
-    let pushed = client.push(&built.image, &target, &|_| {}).await.map_err(|source| {
+    let pushed = client.push(&built.image, &target, &|part| activity.part(&part)).await.map_err(|source| {
         let kind = match source {
             RegistryError::Unreachable { .. } => Kind::Unreachable,
             RegistryError::Unauthorized { .. } => Kind::Refused,
