@@ -2,6 +2,7 @@
 //! need them say that they are skipped, and the bench what it leaves out. What Debian has no more is fetched by `earlier`,
 //! and what it never had by `validators`.
 
+mod conformance;
 mod earlier;
 mod validators;
 
@@ -12,13 +13,15 @@ use anyhow::Result;
 use crate::run;
 
 /// A program, or another file by its whole path, and the Debian package that brings it.
-const TOOLS: [(&str, &str); 20] = [
+const TOOLS: [(&str, &str); 22] = [
     ("/usr/share/doc/python3-venv/copyright", "python3-venv"),
     ("/usr/share/java/zookeeper.jar", "libzookeeper-java"),
     ("/usr/share/tomcat10/bin/bootstrap.jar", "tomcat10-common"),
+    ("/usr/share/tomcat10/skel/conf/web.xml", "tomcat10-user"),
     ("buildah", "buildah"),
     ("containerd", "containerd"),
     ("curl", "curl"),
+    ("docker-registry", "docker-registry"),
     ("faketime", "faketime"),
     ("java", "default-jre-headless"),
     ("javac", "default-jdk-headless"),
@@ -63,6 +66,7 @@ const CLUSTER: [(&str, &str); 8] = [
 pub(crate) fn tools() -> Result<()> {
     install(&TOOLS, "some tests need")?;
     earlier::consul();
+    conformance::of_registries();
     validators::of_bills();
     Ok(())
 }

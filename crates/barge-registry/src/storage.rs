@@ -285,7 +285,9 @@ impl Storage {
             Ok(()) | Err(StorageError::Io { .. }) => found,
             Err(_) => Err(invalid(format!("it names {part}, which was not pushed"))),
         };
-        for part in document.get("config").into_iter().chain(&parts("layers")).filter_map(digest_of) {
+        let mut layers = parts("layers");
+        layers.retain(|layer| !is_elsewhere(layer));
+        for part in document.get("config").into_iter().chain(&layers).filter_map(digest_of) {
             pushed(self.blob(repository, &part).map(drop), &part)?;
         }
         for child in parts("manifests").iter().filter_map(digest_of) {
@@ -331,6 +333,14 @@ impl Storage {
         }
         Ok(())
     }
+}
+
+/// Whether a layer is of those that registries do not have, since their makers do not let others hand them on (image specification,
+/// "Non-Distributable Layers").
+fn is_elsewhere(layer: &serde_json::Value) -> bool {
+    let media_type = layer.get("mediaType").and_then(|value| value.as_str()).unwrap_or_default();
+    let kinds = ["application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign."];
+    kinds.iter().any(|kind| media_type.starts_with(kind))
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -6,6 +6,7 @@
 mod access;
 mod blobs;
 mod collect;
+mod conformance;
 mod fuzz;
 mod manifests;
 mod peer;
