@@ -13,6 +13,7 @@ mod demo;
 mod faults;
 mod gateway;
 mod greedy;
+mod java;
 mod judge;
 mod kubernetes;
 mod leaving;

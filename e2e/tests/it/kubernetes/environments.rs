@@ -21,7 +21,7 @@ fn prefix() -> String {
 }
 
 /// A platform with the environments local, test and product.
-fn platform(kubeconfig: &Path) -> TestPlatform {
+pub(super) fn platform(kubeconfig: &Path) -> TestPlatform {
     let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
     let there = cluster::trusted_registry(port);
     let kubernetes = json!({
@@ -71,6 +71,16 @@ async fn status(place: &Place, environment: &str) -> ServiceStatus {
     let namespace = format!("{}-{environment}", prefix());
     let services: Api<WebService> = Api::namespaced(place.client.clone(), &namespace);
     services.get("greeter").await.unwrap().status.unwrap_or_default()
+}
+
+/// Deletes what is left of environments.
+pub(super) async fn delete_namespaces(place: &Place, environments: &[&str]) {
+    let namespaces: Api<Namespace> = Api::all(place.client.clone());
+    for environment in environments {
+        let name = format!("{}-{environment}", prefix());
+        namespaces.delete(&name, &DeleteParams::default()).await.unwrap();
+        until("the namespace is gone", async || namespaces.get_opt(&name).await.unwrap().is_none()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,12 +140,7 @@ async fn one_server_has_environments_here_and_on_clusters() {
     let product = status(&place, "product").await;
     assert_ne!(product.stable.as_ref(), Some(&restarted), "environments have releases of their own");
 
-    let namespaces: Api<Namespace> = Api::all(place.client.clone());
-    for environment in ["test", "product"] {
-        let name = format!("{}-{environment}", prefix());
-        namespaces.delete(&name, &DeleteParams::default()).await.unwrap();
-        until("the namespace is gone", async || namespaces.get_opt(&name).await.unwrap().is_none()).await;
-    }
+    delete_namespaces(&place, &["test", "product"]).await;
     on_cluster(&kubeconfig, &["uninstall"]);
     place.end().await;
 }

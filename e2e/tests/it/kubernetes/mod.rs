@@ -2,6 +2,7 @@
 
 mod environments;
 mod faults;
+mod java;
 mod two_operators;
 mod world;
 

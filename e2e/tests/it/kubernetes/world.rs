@@ -46,7 +46,7 @@ impl World {
         let first = world.next_release().await;
         world.approve(&first).await;
         world.complete(&first).await;
-        let plan = LoadPlan::new(world.gateway().await, "greeter.test.localhost:7402");
+        let plan = LoadPlan::new(gateway(&world.greeter.place).await, "greeter.test.localhost:7402");
         world.load = Some(Load::start(plan, "nothing happens").unwrap());
         Some(world)
     }
@@ -117,14 +117,6 @@ impl World {
         self.greeter.wait_for(PATIENCE, what, reached).await
     }
 
-    /// The gateway's address on the cluster, which this machine reaches.
-    async fn gateway(&self) -> SocketAddr {
-        let services: Api<Service> = self.of_system();
-        let service = services.get("barge-gateway").await.unwrap();
-        let address: IpAddr = service.spec.unwrap().cluster_ip.unwrap().parse().unwrap();
-        (address, 7402).into()
-    }
-
     fn of_system<K>(&self) -> Api<K>
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
@@ -178,6 +170,14 @@ impl World {
         on_cluster(&self.kubeconfig, &["uninstall"]);
         self.greeter.end().await;
     }
+}
+
+/// The gateway's address on the cluster, which this machine reaches.
+pub(crate) async fn gateway(place: &Place) -> SocketAddr {
+    let services: Api<Service> = Api::namespaced(place.client.clone(), SYSTEM);
+    let service = services.get("barge-gateway").await.unwrap();
+    let address: IpAddr = service.spec.unwrap().cluster_ip.unwrap().parse().unwrap();
+    (address, 7402).into()
 }
 
 fn succeed(command: &mut Command) {
