@@ -57,9 +57,9 @@ case $wanted in
         fi ;;
 esac
 
-# What of Tomcat's own configuration is not in conf/ comes from the base. Debian keeps it in /etc.
+# What of Tomcat's own configuration is not in conf/ comes from the base. Debian keeps it in /etc, or in skel/ for users.
 theirs=
-for place in "$CATALINA_HOME/conf" "/etc/${CATALINA_HOME##*/}" "$CATALINA_HOME/etc"; do
+for place in "$CATALINA_HOME/conf" "/etc/${CATALINA_HOME##*/}" "$CATALINA_HOME/etc" "$CATALINA_HOME/skel/conf"; do
     if [ -f "$place/web.xml" ]; then
         theirs=$place
         break

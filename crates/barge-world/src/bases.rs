@@ -11,7 +11,7 @@ use crate::made::{once, run};
 /// What the Java runtime is made of, besides what these depend on.
 const JAVA: [&str; 3] = ["openjdk-17-jre-headless", "dash", "ca-certificates"];
 /// And Tomcat. `coreutils` and `sed` are what its scripts call.
-const TOMCAT: [&str; 3] = ["tomcat10-common", "coreutils", "sed"];
+const TOMCAT: [&str; 4] = ["tomcat10-common", "coreutils", "grep", "sed"];
 /// Taken as it is, for its configuration alone: it depends on systemd.
 const CONFIGURATION: &str = "tomcat10";
 /// Nobody reads there.
