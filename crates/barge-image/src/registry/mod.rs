@@ -15,6 +15,7 @@ mod product;
 mod pull;
 mod push;
 mod reference;
+mod referrers;
 mod retry;
 mod token;
 mod transport;
@@ -31,6 +32,7 @@ pub use helper::HelperError;
 pub use keychain::{Keychain, KeychainError};
 pub use push::{Progress, Pushed, Step};
 pub use reference::{InvalidReference, Reference, is_host, is_loopback};
+pub use referrers::{Attachment, Subject};
 pub use whereabouts::Whereabouts;
 
 /// Why a registry did not do what was asked.

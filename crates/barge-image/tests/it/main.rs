@@ -15,6 +15,7 @@ mod peer;
 mod push;
 mod real;
 mod reference;
+mod referrers;
 mod scan;
 mod support;
 mod unpack;
