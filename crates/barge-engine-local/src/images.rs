@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use barge_image::base::{BaseError, Means, manifest_for};
+use barge_image::image::here;
 use barge_image::unpack::{UnpackError, unpack_app};
 use barge_image::{Client, Reference, RegistryError};
 use barge_model::{Digest, Release};
@@ -20,7 +22,7 @@ pub(crate) enum ImageError {
     #[error("fetch the image {image}")]
     Fetch { image: String, source: RegistryError },
     #[error("understand the manifest of {image}")]
-    Manifest { image: String, source: serde_json::Error },
+    Manifest { image: String, source: BaseError },
     #[error("unpack the image {image}")]
     Unpack { image: String, source: UnpackError },
     #[error("store the image")]
@@ -109,9 +111,12 @@ impl Images {
         let image = format!("{}@{}", release.image, release.digest);
         let reference: Reference = image.parse().map_err(|_| ImageError::Name(image.clone()))?;
         let fetch = |source| ImageError::Fetch { image: image.clone(), source };
-        let (bytes, _) = self.client.manifest(&reference).await.map_err(fetch)?;
-        let manifest: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|source| ImageError::Manifest { image: image.clone(), source })?;
+        // An image for several kinds of machines is an index, of which this one's is taken.
+        let means = Means { client: Some(&self.client), cache: None };
+        let manifest = manifest_for(&reference, &here(), means).await.map_err(|error| match error {
+            BaseError::Registry(source) => fetch(source),
+            source => ImageError::Manifest { image: image.clone(), source },
+        })?;
         let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
         for digest in layers.iter().filter_map(|layer| layer["digest"].as_str()) {
             let file = partial.join("layer");

@@ -12,6 +12,7 @@ pub mod lock;
 use std::path::{Path, PathBuf};
 
 use barge_model::manifest::Platform;
+use serde_json::Value;
 
 use crate::cache::Cache;
 use crate::image::{Base, Source, here};
@@ -176,19 +177,31 @@ fn from_layout(directory: &Path, platform: &Platform) -> Result<Base, BaseError>
     document::base(&manifest, config, platform, source)
 }
 
-async fn from_registry(reference: &Reference, platform: &Platform, means: Means<'_>) -> Result<Base, BaseError> {
+/// The manifest of the image for a kind of machine, where `reference` may name an index of several.
+///
+/// # Errors
+/// It cannot be fetched or understood, or there is none for such machines.
+pub async fn manifest_for(reference: &Reference, platform: &Platform, means: Means<'_>) -> Result<Value, BaseError> {
     let Means { client, cache } = means;
-    let fetched = |reference: Reference| async move { fetch::manifest(client, &reference, cache).await };
-    let mut manifest = document::parse(&fetched(reference.clone()).await.map_err(BaseError::Registry)?, MANIFEST)?;
+    let fetched = |reference: Reference| async move {
+        let bytes = fetch::manifest(client, &reference, cache).await.map_err(BaseError::Registry)?;
+        document::parse(&bytes, MANIFEST)
+    };
+    let mut manifest = fetched(reference.clone()).await?;
     // An index may name another one.
     for _ in 0..layout::DEPTH {
         if manifest.get("manifests").is_none() {
             break;
         }
         let digest = document::choose(&manifest, platform)?;
-        let bytes = fetched(reference.with_digest(digest.as_str())).await.map_err(BaseError::Registry)?;
-        manifest = document::parse(&bytes, MANIFEST)?;
+        manifest = fetched(reference.with_digest(digest.as_str())).await?;
     }
+    Ok(manifest)
+}
+
+async fn from_registry(reference: &Reference, platform: &Platform, means: Means<'_>) -> Result<Base, BaseError> {
+    let Means { client, cache } = means;
+    let manifest = manifest_for(reference, platform, means).await?;
     let digest = document::digest(&manifest["config"], MANIFEST)?;
     let config = fetch::config(client, reference, &digest, cache).await.map_err(BaseError::Registry)?;
     let config = document::config(&config, "the base's config")?;
@@ -197,4 +210,4 @@ async fn from_registry(reference: &Reference, platform: &Platform, means: Means<
 }
 
 /// What people call it.
-const MANIFEST: &str = "the base's manifest";
+const MANIFEST: &str = "the image's manifest";

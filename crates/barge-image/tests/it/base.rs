@@ -196,5 +196,11 @@ async fn a_base_that_was_damaged_is_refused() {
     let written = tempfile::tempdir().unwrap();
     let error = write_directory(&image, written.path(), None).await.unwrap_err();
     assert!(matches!(&error, LayoutError::Changed { digest, .. } if *digest == base.layers[0].digest), "{error:?}");
-    assert_eq!(std::fs::read_dir(written.path().join("blobs/sha256")).unwrap().count(), 0);
+    let names: Vec<_> = std::fs::read_dir(written.path().join("blobs/sha256"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    let damaged = |name: &std::ffi::OsString| name.to_string_lossy().starts_with(&base.layers[0].digest[7..]);
+    assert!(!names.iter().any(damaged), "{names:?}");
+    assert!(!written.path().join("index.json").exists());
 }

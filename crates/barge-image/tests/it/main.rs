@@ -3,6 +3,7 @@
 // Tests say what they expect by panicking; helper functions outside of #[test] are tests as well.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod archive;
 mod base;
 mod cache;
 mod child;
@@ -11,7 +12,9 @@ mod detect;
 mod faults;
 mod layers;
 mod limits;
+mod lock;
 mod peer;
+mod platforms;
 mod push;
 mod real;
 mod reference;
