@@ -51,7 +51,7 @@ struct Objects<K> {
     places: HashMap<Place, BTreeMap<String, Arc<K>>>,
     by_name: HashMap<Name, Place>,
     /// What a watch that begins anew has told so far. What was there before stays until it has told all.
-    anew: Option<Vec<K>>,
+    anew: Option<Vec<Arc<K>>>,
 }
 
 impl<K> Default for Kept<K> {
@@ -66,14 +66,14 @@ impl<K: ResourceExt> Kept<K> {
     pub fn take(&self, event: Event<K>) -> Vec<Place> {
         let mut objects = self.lock();
         match event {
-            Event::Apply(object) => objects.put(object),
+            Event::Apply(object) => objects.put(Arc::new(object)),
             Event::Delete(object) => objects.remove(&name(&object)).into_iter().collect(),
             Event::Init => {
                 objects.anew = Some(Vec::new());
                 Vec::new()
             }
             Event::InitApply(object) => {
-                objects.anew.get_or_insert_default().push(object);
+                objects.anew.get_or_insert_default().push(Arc::new(object));
                 Vec::new()
             }
             Event::InitDone => {
@@ -127,13 +127,13 @@ impl<K: ResourceExt> Kept<K> {
 
 impl<K: ResourceExt> Objects<K> {
     /// Somebody may have changed whose it is.
-    fn put(&mut self, object: K) -> Vec<Place> {
-        let key = name(&object);
-        let place = Place::of(&object);
+    fn put(&mut self, object: Arc<K>) -> Vec<Place> {
+        let key = name(object.as_ref());
+        let place = Place::of(object.as_ref());
         let before = self.remove(&key).filter(|before| Some(before) != place.as_ref());
         if let Some(place) = place.clone() {
             self.by_name.insert(key.clone(), place.clone());
-            self.places.entry(place).or_default().insert(key.1, Arc::new(object));
+            self.places.entry(place).or_default().insert(key.1, object);
         }
         place.into_iter().chain(before).collect()
     }

@@ -24,6 +24,7 @@ use crate::build::Settings;
 use crate::events::{self, Events};
 use crate::kept::{Kept, Place};
 use crate::names;
+use crate::observe;
 use crate::reconcile::{Context, ReconcileError, reconcile};
 use crate::views::Views;
 
@@ -93,7 +94,7 @@ impl Operator {
         let views = &context.views;
         let watches = async {
             tokio::join!(
-                keep(&scope, &views.pods, &teller, |pod| pod.spec = None),
+                keep(&scope, &views.pods, &teller, observe::essential),
                 keep(&scope, &views.sets, &teller, without_template),
                 keep(&scope, &views.maps, &teller, |_| {}),
             )

@@ -2,7 +2,7 @@
 
 use barge_model::rollout::InstancePhase;
 use barge_operator::names;
-use barge_operator::observe::{Said, Seen, is_to_be_asked, observe};
+use barge_operator::observe::{Said, Seen, essential, is_to_be_asked, observe};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
@@ -18,7 +18,13 @@ fn pod(change: Value) -> Pod {
         "status": { "phase": "Running", "podIP": "10.88.1.2" },
     });
     merge(&mut pod, change);
-    serde_json::from_value(pod).unwrap()
+    let whole: Pod = serde_json::from_value(pod).unwrap();
+    // What is kept of it says the same of whatever is asked here.
+    let mut kept = whole.clone();
+    essential(&mut kept);
+    assert_eq!(observe(&kept, None), observe(&whole, None));
+    assert_eq!(is_to_be_asked(&kept), is_to_be_asked(&whole));
+    kept
 }
 
 fn merge(into: &mut Value, change: Value) {
