@@ -22,7 +22,8 @@ public final class TomcatStart implements LifecycleListener {
         }
         for (Container application : applications) {
             if (!application.getState().isAvailable()) {
-                end("the application " + application.getName() + " could not be started");
+                String path = application.getName().isEmpty() ? "/" : application.getName();
+                end("the application at " + path + " could not be started");
             }
         }
     }
