@@ -87,6 +87,11 @@ impl Connection {
         self.poll(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
     }
 
+    /// Whether it has come to its end, as far as that was noticed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.driver.0.is_none()
+    }
+
     /// Brings on the rest of an answer; ready when the connection has come to its end.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.driver.poll(context)

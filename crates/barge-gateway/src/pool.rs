@@ -156,9 +156,11 @@ impl Pool {
         }
     }
 
-    /// Keeps one whose last answer has come in full, unless it cannot be used again, or somebody waits for its place.
-    pub(crate) fn keep(&self, mut connection: Box<Connection>) {
-        if !connection.is_free() {
+    /// Keeps one whose last answer has come in full, unless it is over, or somebody waits for its place. Whether it can be used again is found
+    /// out when it is to be used: whoever asks now, while the last piece of the answer is still on its way to the client, makes hyper allocate
+    /// another buffer for the next one.
+    pub(crate) fn keep(&self, connection: Box<Connection>) {
+        if connection.is_over() {
             return;
         }
         let mut kept = self.kept();
