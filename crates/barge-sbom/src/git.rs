@@ -38,14 +38,18 @@ pub fn commit(directory: &Path) -> Option<Commit> {
 /// The same, asked of another program, which has so much time for everything.
 pub fn commit_asked(program: &OsStr, directory: &Path, time: Duration) -> Option<Commit> {
     let git = Git { program, directory, end: Instant::now() + time };
-    let revision = git.ask(&["rev-parse", "--verify", "--end-of-options", "HEAD^{commit}"])?;
-    let revision = revision.trim();
+    let (revision, source, changes) = std::thread::scope(|scope| {
+        let source = scope.spawn(|| git.ask(&["remote", "get-url", "origin"]));
+        let changes = scope.spawn(|| git.ask(&["status", "--porcelain", "--untracked-files=normal", "--", "."]));
+        let revision = git.ask(&["rev-parse", "--verify", "--end-of-options", "HEAD^{commit}"]);
+        (revision, source.join().unwrap_or_default(), changes.join().unwrap_or_default())
+    });
+    let revision = revision.as_deref().map(str::trim)?;
     // SHA-1 or SHA-256.
     if !matches!(revision.len(), 40 | 64) || !revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    let source = git.ask(&["remote", "get-url", "origin"]).and_then(|url| without_credentials(url.trim()));
-    let changes = git.ask(&["status", "--porcelain", "--untracked-files=normal", "--", "."]);
+    let source = source.and_then(|url| without_credentials(url.trim()));
     Some(Commit { revision: revision.to_owned(), source, dirty: changes.map(|changes| !changes.is_empty()) })
 }
 

@@ -76,6 +76,11 @@ pub struct Found {
     pub program: Vec<Coordinates>,
 }
 
+/// Whether there is anything in a layer that [`of_layer`] would look at.
+pub fn concern(layer: &PlannedLayer) -> bool {
+    layer.entries.keys().any(|path| is_jar(path) || is_properties(path))
+}
+
 /// Looks at all jars of a layer, and at what else says something of the program.
 ///
 /// # Errors

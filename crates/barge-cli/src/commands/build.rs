@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
+use crate::image::statements::{self, Origin};
 use crate::image::{self, base, explain};
 use crate::project::Project;
 use crate::registries;
@@ -35,6 +36,7 @@ Examples:
   barge build                            push to the environment's registry
   barge build --explain                  what would be built, and why
   barge build --digest                   only say which digest it has
+  barge build --sbom shop.cdx.json       write down which libraries it has
   barge build --output oci:image         an OCI layout in the directory image/
   barge build --output tar:greeter.tar   the same in one file, for `skopeo` or `ctr image import`";
 
@@ -53,6 +55,9 @@ pub(crate) struct Args {
     /// Only print the image's digest
     #[arg(long)]
     digest: bool,
+    /// Write what the image is made of: CycloneDX, or SPDX where the name ends with `.spdx.json`
+    #[arg(long, value_name = "FILE", conflicts_with = "explain")]
+    sbom: Option<PathBuf>,
     /// Only show what would be built: layers, command, base, and why
     #[arg(long, conflicts_with_all = ["output", "digest"])]
     explain: bool,
@@ -123,6 +128,8 @@ pub(crate) struct Built {
     pub(crate) product: Product,
     /// What starts the service.
     pub(crate) command: Command,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
 }
 
 impl Built {
@@ -150,11 +157,13 @@ pub(crate) async fn build_image(
     }
     sink(Event::Building(plan.from.clone()));
     let title = ("org.opencontainers.image.title".to_owned(), project.manifest.name.to_string());
-    let labels = plan.labels().into_iter().chain([title]).collect();
+    let commit = statements::labels(project).await;
+    let labels = plan.labels().into_iter().chain(commit).chain([title]).collect();
     let runtime = Runtime { command: plan.command.0.clone(), labels, ..Runtime::default() };
     let cache = user_cache();
     let means = Means { client, cache: cache.as_ref() };
     let base = base::pinned(project, &plan.base, update, means, sink).await?;
+    let origin = Origin::new(project, &plan, &base);
     let request = BuildRequest {
         cache: cache.as_ref(),
         platforms: &project.manifest.build.platforms,
@@ -162,7 +171,8 @@ pub(crate) async fn build_image(
         ..BuildRequest::new(plan.layers, &base, runtime)
     };
     let product = build_all(request, client).await.map_err(|error| image::unbuilt(project, &error))?;
-    let built = Built { product, command: plan.command };
+    let origin = origin.of(&product, cache);
+    let built = Built { product, command: plan.command, origin };
     sink(Event::Built { digest: built.digest().to_owned(), size: built.size() });
     Ok(built)
 }
@@ -194,8 +204,21 @@ pub(crate) fn registry_client(registry: &str, token: &str) -> Result<Client, Fai
     registries::client(own.into_iter().collect())
 }
 
-/// Pushes an image. What the registry has already is not sent again.
+/// Pushes an image, and what is said of it. What the registry has already is not sent again.
 pub(crate) async fn push(
+    built: &Built,
+    reference: &Reference,
+    client: &Client,
+    sink: Sink<'_>,
+) -> Result<Pushed, Failure> {
+    // It is found out while the image is on its way, and what is there already does not depend on the push.
+    let said = async { Ok(statements::missing(&built.origin, &built.product, reference, client).await) };
+    let (pushed, said) = tokio::try_join!(push_image(&built.product, reference, client, sink), said)?;
+    statements::attach(said, &built.product, reference, client, sink).await;
+    Ok(pushed)
+}
+
+async fn push_image(
     product: &Product,
     reference: &Reference,
     client: &Client,
@@ -256,6 +279,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         let client = far.then(|| registries::client(HashMap::new())).transpose()?;
         let built = build_image(&project, client.as_ref(), args.update, &sink).await?;
         let written = write(&built.product, args.output.as_ref(), client.as_ref()).await?;
+        statements::write(&built.origin, built.digest(), args.sbom.as_deref()).await?;
         drop(activity);
         return answer(&terminal, &built, written, None);
     }
@@ -264,7 +288,8 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let client = registry_client(&registry, &session.token)?;
     let built = build_image(&project, Some(&client), args.update, &sink).await?;
     let reference = reference(&registry, &project.manifest.name, built.digest())?;
-    let pushed = push(&built.product, &reference, &client, &sink).await?;
+    let pushed = push(&built, &reference, &client, &sink).await?;
+    statements::write(&built.origin, built.digest(), args.sbom.as_deref()).await?;
     drop(activity);
     answer(&terminal, &built, Some(reference.to_string()), Some(pushed.sent))
 }

@@ -197,7 +197,7 @@ async fn release(
 ) -> Result<ReleaseView, Failure> {
     let Prepared { target, environment, built, config, digest, client } = prepared;
     let reference = reference(&environment.registry, &target.service, digest.as_str())?;
-    push(&built.product, &reference, client, &|event| show(activity, event)).await?;
+    push(built, &reference, client, &|event| show(activity, event)).await?;
     let request = NewRelease {
         image: reference.name(),
         digest: digest.clone(),

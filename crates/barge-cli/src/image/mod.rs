@@ -4,6 +4,7 @@
 
 pub(crate) mod base;
 pub(crate) mod explain;
+pub(crate) mod statements;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

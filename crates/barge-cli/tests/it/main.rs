@@ -15,4 +15,5 @@ mod fake;
 mod gateway;
 mod help;
 mod operate;
+mod statements;
 mod support;

@@ -47,6 +47,30 @@ pub enum BuildType {
     Files,
 }
 
+/// Whether it is said of a pushed image what it is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sbom {
+    /// Beside it in the registry, as CycloneDX and SPDX.
+    #[default]
+    Attached,
+    /// Not at all.
+    None,
+}
+
+/// Where it is said of an image from which commit it was built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Provenance {
+    /// Beside it in the registry, so that its digest is the same for each commit that gives the same files.
+    #[default]
+    Attached,
+    /// There, and in its labels: each commit makes another image.
+    Labels,
+    /// Nowhere.
+    None,
+}
+
 /// The `build` part of `barge.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +93,13 @@ pub struct Build {
     /// Options of the JVM of a Java program, such as `-Xss1m`. They win over Barge's own.
     #[serde(default)]
     pub jvm: Vec<String>,
+    /// `attached`: what the image is made of is pushed beside it, as CycloneDX and SPDX; or `none`.
+    #[serde(default)]
+    pub sbom: Sbom,
+    /// `attached`: the git commit is said in a document beside the image; `labels`: also in the image, which then changes with each
+    /// commit; or `none`.
+    #[serde(default)]
+    pub provenance: Provenance,
 }
 
 /// CPU and memory that one instance may use.
