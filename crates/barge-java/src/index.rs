@@ -49,6 +49,9 @@ fn unquoted(word: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     const QUOTED: &str = "- \"dependencies\":\n  - \"BOOT-INF/lib/\"\n- \"loader\":\n  - \"org/\"\n- \"empty\":\n- \"application\":\n  - \"BOOT-INF/classes/\"\n  - \"BOOT-INF/lib/own.jar\"\n";
@@ -68,6 +71,26 @@ mod tests {
         assert_eq!(layer_of(&layers, "BOOT-INF/lib/own.jar"), Some(0));
         assert_eq!(layer_of(&layers, "BOOT-INF/classes/a/B.class"), Some(3));
         assert_eq!(layer_of(&layers, "META-INF/MANIFEST.MF"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_plugin_writes_is_read_back(names in vec(("[a-z -]{0,8}[a-z]", vec("[A-Za-z/._ -]{0,8}[a-z/]", 0..4)), 1..5)) {
+            let mut text = String::new();
+            for (name, paths) in &names {
+                text.push_str(&format!("- \"{name}\":\n"));
+                text.extend(paths.iter().map(|path| format!("  - \"{path}\"\n")));
+            }
+            let read: Vec<_> = layers(&text).unwrap().into_iter().map(|layer| (layer.name, layer.paths)).collect();
+            prop_assert_eq!(read, names);
+        }
+
+        #[test]
+        fn whatever_is_there_is_read_or_refused(text in "[-: \"\r\na/]{0,40}") {
+            let found = layers(&text).unwrap_or_default();
+            prop_assert!(found.iter().all(|layer| !layer.name.is_empty() && layer.paths.iter().all(|path| !path.is_empty())));
+            prop_assert!(class_path(&text).unwrap_or_default().iter().all(|path| !path.is_empty()));
+        }
     }
 
     #[test]

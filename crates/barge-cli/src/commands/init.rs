@@ -91,7 +91,10 @@ fn look(directory: &Path, name: &ServiceName) -> Found {
         Ok(Some(program)) => {
             let plan = barge_java::plan(&program, &Options::default());
             let next = match &plan {
-                Ok(plan) => format!("`barge deploy` releases it ({}); `barge build --explain` shows what it is made of", plan.kind),
+                Ok(plan) => format!(
+                    "`barge deploy` releases it ({}); `barge build --explain` shows what it is made of",
+                    plan.kind
+                ),
                 Err(error) => format!("{error}; then `barge deploy`"),
             };
             Found { files: program.path, command: plan.ok().map(|plan| plan.command), java: true, next }

@@ -62,7 +62,9 @@ impl Explanation {
             layers: plan.layers.iter().map(layer).collect(),
             command: plan.command.0,
             class_path: plan.class_path,
-            jvm: options.map(|one| Said { option: one.option, why: one.why, default: one.place == Place::Flags }).collect(),
+            jvm: options
+                .map(|one| Said { option: one.option, why: one.why, default: one.place == Place::Flags })
+                .collect(),
             notes: plan.notes,
             warnings: plan.warnings,
         }
@@ -78,7 +80,12 @@ impl Explanation {
         let mut layers = Table::new(&["LAYER", "FILES", "SIZE", "WHY"]);
         for layer in &self.layers {
             let numbers = [layer.files.to_string(), bytes(layer.size)];
-            layers.row([layer.name.clone().into(), numbers[0].clone().into(), numbers[1].clone().into(), layer.why.clone().into()]);
+            layers.row([
+                layer.name.clone().into(),
+                numbers[0].clone().into(),
+                numbers[1].clone().into(),
+                layer.why.clone().into(),
+            ]);
         }
         text.push_str(&format!("\n{}", layers.render(paint, "")));
         if !self.class_path.is_empty() {
