@@ -5,4 +5,5 @@
 
 mod archive;
 mod fuzz;
+mod fuzz;
 mod plans;
