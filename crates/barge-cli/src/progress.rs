@@ -48,7 +48,12 @@ pub(crate) struct Totals {
 impl Push {
     /// Takes note of what is told.
     pub(crate) fn take(&mut self, told: &Progress, now: Instant) {
-        let blob = self.blobs.entry(told.digest.clone()).or_insert(Blob { size: told.size, moved: 0, step: told.step });
+        let blob =
+            self.blobs.entry(told.digest.clone()).or_insert(Blob { size: told.size, moved: 0, step: Step::Planned });
+        // Images for several platforms share blobs: what is done for one of them is not undone by the next.
+        if matches!(blob.step, Step::Sent | Step::Present | Step::Mounted) {
+            return;
+        }
         blob.step = told.step;
         blob.moved = match told.step {
             Step::Moved { bytes } => bytes,
@@ -260,6 +265,9 @@ mod tests {
         check(told("a", 1000, Step::Moved { bytes: 800 }), 1010, 800, 1000, 800);
         check(told("a", 1000, Step::Moved { bytes: 0 }), 2010, 0, 1000, 0);
         check(told("a", 1000, Step::Sent), 4010, 1000, 1000, 250);
+        // The next platform's image has it, too.
+        check(told("a", 1000, Step::Planned), 4010, 1000, 1000, 250);
+        check(told("a", 1000, Step::Present), 4010, 1000, 1000, 250);
     }
 
     #[test]

@@ -60,12 +60,15 @@ pub enum KeychainError {
     Nowhere,
 }
 
+/// Answers of helpers, by helper and registry.
+type Said = HashMap<(String, String), Option<Credentials>>;
+
 /// Where credentials are looked up.
 #[derive(Debug, Clone, Default)]
 pub struct Keychain {
     files: Vec<PathBuf>,
-    /// What helpers have said, by helper and registry: they may take long, and ask somebody.
-    said: Arc<Mutex<HashMap<(String, String), Option<Credentials>>>>,
+    /// What helpers have said: they may take long, and ask somebody.
+    said: Arc<Mutex<Said>>,
 }
 
 impl Keychain {

@@ -262,3 +262,57 @@ async fn a_mirror_is_asked_first_and_passed_over_when_it_fails() {
     // A mirror that cannot be reached costs its tries once for each client, and not with every blob.
     assert!(gone.count("GET ") <= 6, "{:?}", gone.seen());
 }
+
+/// nginx before a registry, with its own limit of what it takes at once, 1 MiB; ended when it is dropped.
+struct Nginx {
+    address: SocketAddr,
+    child: std::process::Child,
+    _directory: tempfile::TempDir,
+}
+
+impl Nginx {
+    async fn before(registry: SocketAddr) -> Option<Self> {
+        let program = barge_testkit::tool("nginx")?;
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().display();
+        // It cannot be told to take any port, and nobody else takes one that was just free.
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let text = format!(
+            "daemon off; master_process off; pid {place}/pid; error_log {place}/error;\n\
+             events {{}}\n\
+             http {{ access_log off; client_body_temp_path {place}/body; proxy_temp_path {place}/proxy;\n\
+             fastcgi_temp_path {place}/fastcgi; uwsgi_temp_path {place}/uwsgi; scgi_temp_path {place}/scgi;\n\
+             server {{ listen {address}; location / {{ proxy_pass http://{registry}; proxy_set_header Host $http_host; }} }} }}\n"
+        );
+        let file = directory.path().join("nginx.conf");
+        std::fs::write(&file, text).unwrap();
+        let mut command = std::process::Command::new(program);
+        command.arg("-c").arg(file).arg("-e").arg(directory.path().join("error"));
+        let child = command.spawn().unwrap();
+        let nginx = Self { address, child, _directory: directory };
+        let begin = Instant::now();
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            assert!(begin.elapsed() < DEADLINE, "nginx does not listen");
+            tokio::task::yield_now().await;
+        }
+        Some(nginx)
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_a_large_blob_while_it_is_still_sent_gets_pieces() {
+    let Some(registry) = DockerRegistry::start(Asks::Nobody) else { return };
+    let Some(nginx) = Nginx::before(registry.address).await else { return };
+    let image = small(&incompressible(5 << 20)).await;
+    assert!(image.layers[0].size > 2 << 20, "the layer is too small for nginx to mind");
+    let target = reference(&nginx.address.to_string(), "app:1");
+    pushed(&anonymous(), &image, &target).await.unwrap();
+    check_pulled(&anonymous(), &reference(&registry.host(), "app:1"), &image).await;
+}

@@ -40,9 +40,9 @@ impl Authority {
         self.directory.path().join("ca.crt")
     }
 
-    /// Signs a certificate for this machine.
+    /// Signs a certificate for this machine, and for registry.example, which is no machine at all.
     pub(super) fn server(&self) -> Signed {
-        self.sign("server", &["localhost", "127.0.0.1"], ExtendedKeyUsagePurpose::ServerAuth)
+        self.sign("server", &["localhost", "127.0.0.1", "registry.example"], ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// Puts down what a client needs that trusts this authority, and has a certificate of it where `known`: in `certs.d`, for the registry
