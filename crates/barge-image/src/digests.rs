@@ -34,8 +34,7 @@ pub(crate) struct Digests<'a> {
 impl<'a> Digests<'a> {
     /// Looks at all files of `plans`, before anything of them is read.
     pub(crate) fn new<'p>(cache: &'a Cache, plans: impl Iterator<Item = &'p LayerPlan>) -> Self {
-        let sources: BTreeSet<&Path> =
-            plans.flat_map(|plan| files(plan)).filter_map(|(content, _)| source(content)).collect();
+        let sources: BTreeSet<&Path> = plans.flat_map(files).filter_map(|(content, _)| source(content)).collect();
         let root = common(&sources);
         let noted = cache.index(&root);
         // Before the first look: a file that changes in between is not taken for settled.

@@ -98,7 +98,13 @@ impl<'a> Layout<'a> {
         let index = json!({
             "schemaVersion": 2,
             "mediaType": media_type::INDEX,
-            "manifests": [{ "mediaType": media_type, "digest": digest, "size": bytes.len() }],
+            "manifests": [{
+                "mediaType": media_type,
+                "digest": digest,
+                "size": bytes.len(),
+                // Some tools find an image by a name alone.
+                "annotations": { "org.opencontainers.image.ref.name": "latest" },
+            }],
         });
         [("index.json", index.to_string().into_bytes()), ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())]
     }

@@ -183,6 +183,8 @@ impl TestPlatform {
             .env("BARGE_SERVER", &self.address)
             .env("BARGE_TOKEN", &self.token)
             .env("BARGE_CONFIG", self.directory.path().join("config"))
+            // What another test has built must not be found.
+            .env("BARGE_CACHE", self.directory.path().join("cache"))
             .env_remove("BARGE_ENVIRONMENT")
             .stdin(Stdio::null());
         command

@@ -14,10 +14,10 @@ use barge_model::manifest::Platform;
 
 use super::layout::{self, Layout};
 use super::{BaseError, document};
-use crate::cache::{self, Cache, Held};
+use crate::cache::{self, Cache, Held, Key};
 use crate::hash;
 use crate::image::{Base, Blob, Source, media_type};
-use crate::layer::{self, LayerError};
+use crate::layer::{self, Layer, LayerError, Written};
 
 /// The most files that a base's tar may hold.
 const MOST: usize = 10_000;
@@ -32,7 +32,7 @@ pub(super) fn load(path: &Path, platform: &Platform, cache: Option<&Cache>) -> R
     // What is not for this platform is not copied.
     let mut base = document::base(&manifest, config, platform, |_| Source::Bytes(Arc::from([])))?;
     for layer in &mut base.layers {
-        layer.source = Source::Temporary(Arc::new(tar.layer(layer, cache)?));
+        layer.source = Source::Temporary(tar.layer(layer, cache)?);
     }
     Ok(base)
 }
@@ -91,32 +91,43 @@ impl Tar {
     }
 
     /// A layer of a layout, copied and checked unless the cache has it.
-    fn layer(&self, wanted: &Blob, cache: Option<&Cache>) -> Result<Held, BaseError> {
+    fn layer(&self, wanted: &Blob, cache: Option<&Cache>) -> Result<Arc<Held>, BaseError> {
         let digest = Digest::new(wanted.digest.as_str())
             .map_err(|_| BaseError::Digest { what: super::MANIFEST.to_owned(), digest: wanted.digest.clone() })?;
-        if let Some(held) = cache.and_then(|cache| cache.blob(&digest, wanted.size)) {
-            return Ok(held);
-        }
         let name = layout::blob_name(&digest);
-        let member = self.member(&name)?;
-        let copy = |mut file: &File| hash::copy(self.bytes(member)?, &mut file).map_err(|error| self.failed(error));
-        let check = |sum: hash::Sum| match sum.digest() {
-            actual if actual == wanted.digest => Ok(()),
-            actual => Err(BaseError::Changed { path: self.path(&name), actual }),
+        let copy = |mut file: &File| {
+            let bytes = self.bytes(self.member(&name)?)?;
+            let (sum, size) = hash::copy(bytes, &mut file).map_err(|error| self.failed(error))?;
+            let actual = sum.digest();
+            if actual != wanted.digest {
+                return Err(BaseError::Changed { path: self.path(&name), actual });
+            }
+            Ok(Written { diff_id: actual.clone(), digest: actual, size, contents: Vec::new() })
         };
-        if let Some(mut temporary) = cache.and_then(|cache| cache.temporary().ok())
-            && let (Some(cache), Ok((sum, _))) = (cache, copy(temporary.file()))
-        {
-            check(sum)?;
-            if let Ok(held) = cache.keep(temporary, &digest) {
-                return Ok(held);
+        self.kept(&cache::blob_key(&digest), cache, copy).map(|layer| layer.file)
+    }
+
+    /// What the cache has under that key, else what `write` writes, which is kept.
+    fn kept(
+        &self,
+        key: &Key,
+        cache: Option<&Cache>,
+        write: impl Fn(&File) -> Result<Written, BaseError>,
+    ) -> Result<Layer, BaseError> {
+        if let Some(cache) = cache {
+            if let Some(layer) = cache.layer(key) {
+                return Ok(layer);
+            }
+            if let Ok(mut temporary) = cache.temporary()
+                && let Ok(written) = write(temporary.file())
+                && let Ok(layer) = cache.keep_layer(key, temporary, &written)
+            {
+                return Ok(layer);
             }
         }
-        // Without a cache, or with a full one.
+        // Without a cache, with one that is full, or once more to say what is wrong.
         let file = tempfile::tempfile().map_err(|error| self.failed(error))?;
-        let (sum, _) = copy(&file)?;
-        check(sum)?;
-        Ok(Held::new(file))
+        Ok(write(&file)?.into_layer(Held::new(file)))
     }
 
     fn failed(&self, error: io::Error) -> BaseError {
@@ -150,34 +161,14 @@ impl Tar {
     }
 
     fn compressed(&self, name: &str, diff_id: &Digest, cache: Option<&Cache>) -> Result<Blob, BaseError> {
-        let member = self.member(name)?;
         let write = |file: &File| {
-            let written = layer::compress(self.bytes(member)?, file).map_err(BaseError::Copy)?;
+            let written = layer::compress(self.bytes(self.member(name)?)?, file).map_err(BaseError::Copy)?;
             match written.diff_id == diff_id.as_str() {
                 true => Ok(written),
                 false => Err(BaseError::Changed { path: self.path(name), actual: written.diff_id }),
             }
         };
-        let key = cache::tar_key(diff_id);
-        let known = cache.and_then(|cache| cache.layer(&key));
-        let layer = match (known, cache) {
-            (Some(layer), _) => layer,
-            (None, cache) => {
-                let kept = cache.and_then(|cache| {
-                    let mut temporary = cache.temporary().ok()?;
-                    let written = write(temporary.file()).ok()?;
-                    cache.keep_layer(&key, temporary, &written).ok()
-                });
-                match kept {
-                    Some(layer) => layer,
-                    None => {
-                        let file = tempfile::tempfile().map_err(|error| self.failed(error))?;
-                        let written = write(&file)?;
-                        written.into_layer(Held::new(file))
-                    }
-                }
-            }
-        };
+        let layer = self.kept(&cache::tar_key(diff_id), cache, write)?;
         let source = Source::Temporary(layer.file);
         Ok(Blob { digest: layer.digest, size: layer.size, media_type: media_type::LAYER.to_owned(), source })
     }

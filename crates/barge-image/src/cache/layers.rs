@@ -58,9 +58,18 @@ pub(crate) fn key(shape: &str, contents: &[Sum]) -> Key {
 
 /// The key of a layer that was a tar before, by the tar's digest.
 pub(crate) fn tar_key(diff_id: &Digest) -> Key {
+    key_of(b"tar", diff_id)
+}
+
+/// The key of a layer that was taken over as it was.
+pub(crate) fn blob_key(digest: &Digest) -> Key {
+    key_of(b"blob", digest)
+}
+
+fn key_of(kind: &[u8], digest: &Digest) -> Key {
     let mut hasher = begin();
-    add(&mut hasher, b"tar");
-    Key { shape: hex(&hasher.finalize()), content: diff_id.hex().to_owned() }
+    add(&mut hasher, kind);
+    Key { shape: hex(&hasher.finalize()), content: digest.hex().to_owned() }
 }
 
 fn begin() -> Sha256 {

@@ -35,7 +35,7 @@ use std::time::{Duration, SystemTime};
 use barge_model::Digest;
 
 pub use held::Held;
-pub(crate) use layers::{key, shape, tar_key};
+pub(crate) use layers::{Key, blob_key, key, shape, tar_key};
 pub(crate) use temporary::Temporary;
 
 use crate::layer;
