@@ -5,5 +5,4 @@
 
 mod archive;
 mod fuzz;
-mod fuzz;
 mod plans;

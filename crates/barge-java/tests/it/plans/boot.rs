@@ -12,7 +12,8 @@ const LAYERS: &str = "- \"dependencies\":\n  - \"BOOT-INF/lib/a-1.0.jar\"\n  - \
     - \"spring-boot-loader\":\n  - \"org/\"\n- \"snapshot-dependencies\":\n  - \"BOOT-INF/lib/b-2-SNAPSHOT.jar\"\n\
     - \"application\":\n  - \"BOOT-INF/classes/\"\n  - \"BOOT-INF/classpath.idx\"\n  - \"BOOT-INF/layers.idx\"\n  - \"BOOT-INF/lib/words-1.0.jar\"\n  - \"META-INF/\"\n";
 
-const CLASS_PATH: &str = "- \"BOOT-INF/lib/spring-boot-3.4.1.jar\"\n- \"BOOT-INF/lib/words-1.0.jar\"\n- \"BOOT-INF/lib/a-1.0.jar\"\n";
+const CLASS_PATH: &str =
+    "- \"BOOT-INF/lib/spring-boot-3.4.1.jar\"\n- \"BOOT-INF/lib/words-1.0.jar\"\n- \"BOOT-INF/lib/a-1.0.jar\"\n";
 
 /// Members as spring-boot-maven-plugin writes them.
 fn members<'a>(manifest: &'a str, layers: &'a str, class_path: &'a str) -> Vec<(&'a str, &'a str)> {
@@ -86,7 +87,8 @@ fn all_launchers_are_known() {
 
 #[test]
 fn what_properties_launcher_would_read_is_warned_of() {
-    let manifest = "Main-Class: org.springframework.boot.loader.PropertiesLauncher\nStart-Class: a.B\nLoader-Path: ext/\n";
+    let manifest =
+        "Main-Class: org.springframework.boot.loader.PropertiesLauncher\nStart-Class: a.B\nLoader-Path: ext/\n";
     let plan = project(manifest, "", "").plan("target/shop.jar");
     assert!(plan.warnings[0].contains("loader.path"), "{:?}", plan.warnings);
 }
@@ -140,7 +142,8 @@ fn an_unpacked_jar_is_the_same() {
 
 #[test]
 fn the_jvm_is_told_what_the_manifest_asks_for() {
-    let manifest = format!("{MANIFEST}Add-Opens: java.base/java.lang java.base/java.util\nEnable-Native-Access: ALL-UNNAMED\n");
+    let manifest =
+        format!("{MANIFEST}Add-Opens: java.base/java.lang java.base/java.util\nEnable-Native-Access: ALL-UNNAMED\n");
     let plan = project(&manifest, LAYERS, CLASS_PATH).plan("target/shop.jar");
     let options = on_command_line(&plan);
     for option in [
@@ -169,7 +172,8 @@ fn settings_fit_the_time_that_is_left_for_a_stop() {
 #[test]
 fn mistakes_are_told() {
     let launcher = "Main-Class: org.springframework.boot.loader.JarLauncher\n";
-    let check = |manifest: &str, layers: &str, class_path: &str| project(manifest, layers, class_path).error("target/shop.jar");
+    let check =
+        |manifest: &str, layers: &str, class_path: &str| project(manifest, layers, class_path).error("target/shop.jar");
     let start = format!("{launcher}Start-Class: a.B\n");
     insta::assert_snapshot!(check(launcher, "", ""), @"target/shop.jar is started by Spring Boot's JarLauncher, and its manifest names no Start-Class");
     insta::assert_snapshot!(check(&start, "nonsense", ""), @r"

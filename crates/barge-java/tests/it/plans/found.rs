@@ -23,12 +23,28 @@ fn found(files: &[&str]) -> Result<Option<String>, String> {
 
 #[test]
 fn what_was_built_is_found() {
-    let check = |files: &[&str], expected: Option<&str>| assert_eq!(found(files).unwrap().as_deref(), expected, "{files:?}");
+    let check =
+        |files: &[&str], expected: Option<&str>| assert_eq!(found(files).unwrap().as_deref(), expected, "{files:?}");
     check(&["pom.xml", "target/a-1.jar", "target/a-1-sources.jar", "target/a-1.jar.original"], Some("target/a-1.jar"));
-    check(&["pom.xml", "target/a-1.war", "target/a-1-classes.jar", "target/a-1/WEB-INF/web.xml"], Some("target/a-1.war"));
+    check(
+        &["pom.xml", "target/a-1.war", "target/a-1-classes.jar", "target/a-1/WEB-INF/web.xml"],
+        Some("target/a-1.war"),
+    );
     check(&["build.gradle.kts", "build/libs/a-1.jar", "build/libs/a-1-plain.jar"], Some("build/libs/a-1.jar"));
-    check(&["pom.xml", "target/quarkus-app/quarkus-run.jar", "target/quarkus-app/lib/", "target/a-1.jar"], Some("target/quarkus-app"));
-    check(&["build.gradle", "build/libs/a.jar", "build/install/a/bin/a", "build/install/a/bin/a.bat", "build/install/a/lib/"], Some("build/install/a"));
+    check(
+        &["pom.xml", "target/quarkus-app/quarkus-run.jar", "target/quarkus-app/lib/", "target/a-1.jar"],
+        Some("target/quarkus-app"),
+    );
+    check(
+        &[
+            "build.gradle",
+            "build/libs/a.jar",
+            "build/install/a/bin/a",
+            "build/install/a/bin/a.bat",
+            "build/install/a/lib/",
+        ],
+        Some("build/install/a"),
+    );
     check(&["target/a.jar"], Some("target/a.jar"));
     check(&["pom.xml", "dist/index.html", "target/a.war"], Some("target/a.war"));
 }
@@ -66,12 +82,18 @@ fn doubts_and_missing_builds_are_told() {
 #[test]
 fn sources_that_are_newer_are_seen() {
     let project = Project::new();
-    project.file("pom.xml", b"").file("src/main/java/A.java", b"").file("src/test/java/T.java", b"").file("target/a.jar", b"");
+    project
+        .file("pom.xml", b"")
+        .file("src/main/java/A.java", b"")
+        .file("src/test/java/T.java", b"")
+        .file("target/a.jar", b"");
     let set = |path: &str, seconds: u64| {
         let file = std::fs::File::options().write(true).open(project.path().join(path)).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
     };
-    for (path, time) in [("pom.xml", 10), ("src/main/java/A.java", 10), ("src/test/java/T.java", 99), ("target/a.jar", 20)] {
+    for (path, time) in
+        [("pom.xml", 10), ("src/main/java/A.java", 10), ("src/test/java/T.java", 99), ("target/a.jar", 20)]
+    {
         set(path, time);
     }
     let artifact = find(project.path()).unwrap().unwrap();

@@ -7,8 +7,18 @@ const MAIN: &str = "Main-Class: example.Shop\n";
 #[test]
 fn a_class_path_is_kept_in_its_order() {
     let project = Project::new();
-    let manifest = format!("{MAIN}Class-Path: lib/z-1.jar lib/b%20c.jar sibling.jar lib/other-1-SNAPSHOT.jar conf/ . missing/ lib/z-1.jar\n");
-    project.archive("target/shop.jar", &[("META-INF/MANIFEST.MF", &manifest), ("example/Shop.class", ""), ("messages.properties", ""), ("static/a.css", "")]);
+    let manifest = format!(
+        "{MAIN}Class-Path: lib/z-1.jar lib/b%20c.jar sibling.jar lib/other-1-SNAPSHOT.jar conf/ . missing/ lib/z-1.jar\n"
+    );
+    project.archive(
+        "target/shop.jar",
+        &[
+            ("META-INF/MANIFEST.MF", &manifest),
+            ("example/Shop.class", ""),
+            ("messages.properties", ""),
+            ("static/a.css", ""),
+        ],
+    );
     for jar in ["lib/z-1.jar", "lib/b c.jar", "sibling.jar", "lib/other-1-SNAPSHOT.jar", "lib/unused.jar"] {
         project.file(&format!("target/{jar}"), b"jar");
     }
@@ -70,14 +80,18 @@ fn spring_boot_among_the_libraries_gets_its_settings() {
 #[test]
 fn a_jar_with_everything_stays_one_file() {
     let project = Project::new();
-    project.archive("target/shop.jar", &[("META-INF/MANIFEST.MF", MAIN), ("example/Shop.class", ""), ("other/Library.class", "")]);
+    project.archive(
+        "target/shop.jar",
+        &[("META-INF/MANIFEST.MF", MAIN), ("example/Shop.class", ""), ("other/Library.class", "")],
+    );
     insta::assert_snapshot!(told(&project.plan("target/shop.jar")));
 }
 
 #[test]
 fn jars_that_mean_something_else_unpacked_stay_whole() {
     let signed = [("META-INF/MANIFEST.MF", MAIN), ("META-INF/KEY.SF", ""), ("a/B.class", "")];
-    let versions = [("META-INF/MANIFEST.MF", "Main-Class: a.B\nMulti-Release: true\n"), ("a/B.class", ""), ("a/C.class", "")];
+    let versions =
+        [("META-INF/MANIFEST.MF", "Main-Class: a.B\nMulti-Release: true\n"), ("a/B.class", ""), ("a/C.class", "")];
     for members in [signed, versions] {
         let project = Project::new();
         project.archive("target/shop.jar", &members).file("target/lib/a.jar", b"");
@@ -89,7 +103,10 @@ fn jars_that_mean_something_else_unpacked_stay_whole() {
 fn a_changed_class_changes_one_layer() {
     let project = Project::new();
     for (directory, class) in [("one", "class"), ("two", "other")] {
-        project.archive(&format!("{directory}/shop.jar"), &[("META-INF/MANIFEST.MF", MAIN), ("example/Shop.class", class), ("a.txt", "")]);
+        project.archive(
+            &format!("{directory}/shop.jar"),
+            &[("META-INF/MANIFEST.MF", MAIN), ("example/Shop.class", class), ("a.txt", "")],
+        );
         project.file(&format!("{directory}/lib/a.jar"), b"library");
     }
     assert_eq!(changed(&project.plan("one/shop.jar"), &project.plan("two/shop.jar")), ["classes"]);
@@ -116,7 +133,13 @@ fn what_is_no_archive_is_told() {
 #[test]
 fn an_agent_of_the_manifest_is_warned_of() {
     let project = Project::new();
-    project.archive("a.jar", &[("META-INF/MANIFEST.MF", "Main-Class: a.B\nLauncher-Agent-Class: a.Agent\nAdd-Exports: java.base/sun.nio.ch\n")]);
+    project.archive(
+        "a.jar",
+        &[(
+            "META-INF/MANIFEST.MF",
+            "Main-Class: a.B\nLauncher-Agent-Class: a.Agent\nAdd-Exports: java.base/sun.nio.ch\n",
+        )],
+    );
     let plan = project.plan("a.jar");
     assert!(plan.warnings[0].contains("a.Agent"));
     assert!(on_command_line(&plan).contains(&"--add-exports=java.base/sun.nio.ch=ALL-UNNAMED"));

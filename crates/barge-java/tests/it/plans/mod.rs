@@ -7,9 +7,10 @@ mod others;
 mod started;
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::path::Path;
 
-use barge_image::plan::{Content, Entry};
+use barge_image::plan::{Content, Entry, PlannedLayer};
 use barge_java::options::Place;
 use barge_java::{Artifact, JavaPlan, Options, PlanError};
 use tempfile::TempDir;
@@ -98,34 +99,35 @@ pub(crate) fn text_of(plan: &JavaPlan, path: &str) -> String {
     }
 }
 
-/// The layers that two plans do not share, by what is in their files.
-pub(crate) fn changed(one: &JavaPlan, other: &JavaPlan) -> Vec<String> {
-    let content = |entry: &Entry| match entry {
-        Entry::File { content, .. } => {
+/// What is in an entry.
+fn content(entry: &Entry) -> Vec<u8> {
+    let Entry::File { content, .. } = entry else { return Vec::new() };
+    match content {
+        Content::Bytes(inside) => inside.to_vec(),
+        Content::Path(path) => std::fs::read(path).unwrap(),
+        Content::Inside(inside) => {
             let mut bytes = Vec::new();
-            match content {
-                Content::Bytes(inside) => bytes.extend_from_slice(inside),
-                Content::Path(path) => bytes = std::fs::read(path).unwrap(),
-                Content::Inside(inside) => {
-                    std::io::Read::read_to_end(&mut inside.open().unwrap(), &mut bytes).unwrap();
-                }
-            }
+            inside.open().unwrap().read_to_end(&mut bytes).unwrap();
             bytes
         }
-        _ => Vec::new(),
+    }
+}
+
+/// The layers that two plans do not share, by what is in their files.
+pub(crate) fn changed(one: &JavaPlan, other: &JavaPlan) -> Vec<String> {
+    let files = |layer: &PlannedLayer| -> Vec<(String, Vec<u8>)> {
+        layer.entries.iter().map(|(path, entry)| (path.clone(), content(entry))).collect()
     };
-    let layers = |plan: &JavaPlan| -> Vec<(String, Vec<(String, Vec<u8>)>)> {
-        let entries = |layer: &barge_image::plan::PlannedLayer| {
-            layer.entries.iter().map(|(path, entry)| (path.clone(), content(entry))).collect()
-        };
-        plan.layers.iter().map(|layer| (layer.name.to_string(), entries(layer))).collect()
-    };
-    let (one, other) = (layers(one), layers(other));
-    assert_eq!(one.len(), other.len());
-    one.into_iter().zip(other).filter(|(one, other)| one != other).map(|(one, _)| one.0).collect()
+    assert_eq!(one.layers.len(), other.layers.len());
+    let pairs = one.layers.iter().zip(&other.layers);
+    pairs.filter(|(one, other)| files(one) != files(other)).map(|(one, _)| one.name.to_string()).collect()
 }
 
 /// What of a JVM's options wins over what variables say, and what does not.
 pub(crate) fn on_command_line(plan: &JavaPlan) -> Vec<&str> {
-    plan.options.iter().filter(|option| option.place == Place::CommandLine).map(|option| option.option.as_str()).collect()
+    plan.options
+        .iter()
+        .filter(|option| option.place == Place::CommandLine)
+        .map(|option| option.option.as_str())
+        .collect()
 }

@@ -41,7 +41,9 @@ fn a_war_is_served_where_the_project_says() {
 
 #[test]
 fn the_servlet_api_is_that_of_the_classes() {
-    for (class, wanted) in [("javax/servlet/A", "javax"), ("jakarta/servlet/A javax/servlet/B", "unknown"), ("x", "unknown")] {
+    for (class, wanted) in
+        [("javax/servlet/A", "javax"), ("jakarta/servlet/A javax/servlet/B", "unknown"), ("x", "unknown")]
+    {
         let project = Project::new();
         project.archive("a.war", &[("WEB-INF/classes/A.class", class)]);
         let script = text_of(&project.plan("a.war"), "app/barge/tomcat.sh");
@@ -62,7 +64,15 @@ fn quarkus(class: &str) -> Project {
     let project = Project::new();
     let root = "target/quarkus-app";
     project.archive(&format!("{root}/app/shop-1.jar"), &[("A.class", class), ("application.properties", "a=b\n")]);
-    for file in ["quarkus-run.jar", "quarkus/generated-bytecode.jar", "quarkus/quarkus-application.dat", "lib/main/a-1.jar", "lib/main/b-1-SNAPSHOT.jar", "lib/boot/c-1.jar", "quarkus-app-dependencies.txt"] {
+    for file in [
+        "quarkus-run.jar",
+        "quarkus/generated-bytecode.jar",
+        "quarkus/quarkus-application.dat",
+        "lib/main/a-1.jar",
+        "lib/main/b-1-SNAPSHOT.jar",
+        "lib/boot/c-1.jar",
+        "quarkus-app-dependencies.txt",
+    ] {
         project.file(&format!("{root}/{file}"), file.as_bytes());
     }
     project

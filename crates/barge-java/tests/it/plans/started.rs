@@ -48,10 +48,19 @@ impl Program {
         let sources = ["Main", "Library"].map(|name| at(&format!("source/example/{name}.java")));
         succeed(Command::new(javac).args(["--release", "11", "-d"]).arg(at("classes")).args(sources));
         let class = |name: &str| std::fs::read(at(&format!("classes/example/{name}.class"))).unwrap();
-        let jar = |path: &str, members: &[(&str, &[u8])]| project.file(path, &crate::archive::packed(members, crate::archive::deflated()));
+        let jar = |path: &str, members: &[(&str, &[u8])]| {
+            project.file(path, &crate::archive::packed(members, crate::archive::deflated()))
+        };
         let manifest: &[u8] = b"Main-Class: example.Main\nClass-Path: lib/a%20%23library.jar\n";
         jar("target/lib/a #library.jar", &[("example/Library.class", &class("Library"))]);
-        jar("target/a.jar", &[("META-INF/MANIFEST.MF", manifest), ("example/Main.class", &class("Main")), ("text.txt", "caf\u{e9}".as_bytes())]);
+        jar(
+            "target/a.jar",
+            &[
+                ("META-INF/MANIFEST.MF", manifest),
+                ("example/Main.class", &class("Main")),
+                ("text.txt", "caf\u{e9}".as_bytes()),
+            ],
+        );
         let plan = project.plan_with("target/a.jar", options).unwrap();
         assert_eq!(plan.command, ["java", "@barge/java.args"]);
         write(&plan, project.path());
@@ -87,7 +96,8 @@ fn write(plan: &JavaPlan, root: &Path) {
                         std::io::copy(&mut inside.open().unwrap(), &mut file).unwrap();
                     }
                 }
-                std::fs::set_permissions(&path, Permissions::from_mode(if *executable { 0o755 } else { 0o644 })).unwrap();
+                std::fs::set_permissions(&path, Permissions::from_mode(if *executable { 0o755 } else { 0o644 }))
+                    .unwrap();
             }
         }
     }
@@ -109,7 +119,13 @@ fn a_jvm_takes_the_options_and_the_class_path() {
     let output = program.run(&[]);
     let said = text(&output);
     assert!(output.status.success(), "{said}");
-    for line in ["name=a b \"c\" #d\\e", "file.encoding=UTF-8", "java.class.path=classes:lib/a #library.jar", "caf\u{e9}", "class example.Library"] {
+    for line in [
+        "name=a b \"c\" #d\\e",
+        "file.encoding=UTF-8",
+        "java.class.path=classes:lib/a #library.jar",
+        "caf\u{e9}",
+        "class example.Library",
+    ] {
         assert!(said.lines().any(|said| said == line), "{line}: {said}");
     }
     assert!(program.left("gc.log"));
@@ -124,7 +140,8 @@ fn variables_win_over_our_options() {
         let mut all = vec![("JDK_JAVA_OPTIONS", "-XX:+PrintFlagsFinal")];
         all.extend_from_slice(variables);
         let said = text(&program.run(&all));
-        let line = said.lines().find(|line| line.split_whitespace().nth(1) == Some(name)).unwrap_or_else(|| panic!("{said}"));
+        let line =
+            said.lines().find(|line| line.split_whitespace().nth(1) == Some(name)).unwrap_or_else(|| panic!("{said}"));
         line.split_whitespace().nth(3).unwrap().to_owned()
     };
     assert_eq!(flag(&[], "MaxRAMPercentage"), "70.000000");
@@ -166,7 +183,10 @@ fn classes_are_what_their_sources_say() {
         }
         // Other compilers order some parts of a class in another way.
         if version.contains("javac 17.") {
-            assert!(std::fs::read(&stored).unwrap() == new, "{name}.class is not what {name}.java says; hint: BARGE_UPDATE=1");
+            assert!(
+                std::fs::read(&stored).unwrap() == new,
+                "{name}.class is not what {name}.java says; hint: BARGE_UPDATE=1"
+            );
         }
     }
 }
