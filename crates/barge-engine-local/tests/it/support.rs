@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use barge_engine::{Desired, Engine, InstanceReport, ServiceReport};
 use barge_engine_local::{LocalEngine, LocalEngineConfig, TrafficEndpoint};
 use barge_gateway::Table;
-use barge_image::build::BuildRequest;
+use barge_image::build::{BuildRequest, build_all};
 use barge_image::image::Runtime;
 use barge_image::{Client, Reference};
 use barge_init::{HttpAnswer, Status, files};
@@ -114,12 +114,15 @@ impl World {
             std::fs::write(files.path().join("broken"), "").unwrap();
         }
         let layers = vec![barge_image::build::files(files.path(), &[]).unwrap()];
-        let request = BuildRequest::new(layers, "scratch", Runtime::default());
-        let image = barge_image::build(request, None).await.unwrap();
+        // What works is for two kinds of machines, of which the engine finds its own.
+        let platforms = ["linux/amd64", "linux/arm64"].map(|platform| platform.parse().unwrap());
+        let platforms = if broken { &[][..] } else { &platforms };
+        let request = BuildRequest { platforms, ..BuildRequest::new(layers, "scratch", Runtime::default()) };
+        let product = build_all(request, None).await.unwrap();
         let name = format!("{}/shop", self.registry);
         let target: Reference = format!("{name}:{version}").parse().unwrap();
-        self.client.push(&image, &target, &|_| {}).await.unwrap();
-        Image { name, digest: Digest::new(image.digest).unwrap() }
+        self.client.push_all(&product, &target, &|_| {}).await.unwrap();
+        Image { name, digest: Digest::new(product.digest()).unwrap() }
     }
 
     /// Says what should run and waits until it does.
