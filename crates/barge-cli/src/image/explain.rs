@@ -4,7 +4,7 @@ use barge_image::plan::PlannedLayer;
 use barge_java::options::Place;
 use serde::Serialize;
 
-use super::{ImagePlan, below};
+use super::{ImagePlan, Needs, below};
 use crate::failure::Failure;
 use crate::project::Project;
 use crate::table::Table;
@@ -19,6 +19,8 @@ struct Explanation {
     from: String,
     /// As named; it is not fetched.
     base: String,
+    /// What has to be in the base.
+    needs: Option<&'static str>,
     /// Lowest first, without the base's.
     layers: Vec<Layer>,
     command: Vec<String>,
@@ -59,6 +61,11 @@ impl Explanation {
             why: plan.why,
             from: if from.is_empty() { ".".to_owned() } else { from },
             base: plan.base,
+            needs: match plan.needs {
+                Needs::Nothing => None,
+                Needs::Java => Some("Java 9 or later"),
+                Needs::Tomcat => Some("Tomcat, and Java 9 or later"),
+            },
             layers: plan.layers.iter().map(layer).collect(),
             command: plan.command.0,
             class_path: plan.class_path,
@@ -73,7 +80,8 @@ impl Explanation {
     fn text(&self, paint: Paint) -> String {
         let mut text = format!("{} is {}: {}\n", paint.paint(Style::Bold, &self.from), self.kind, self.why);
         let mut facts = Table::bare();
-        facts.row(["base".into(), self.base.clone().into()]);
+        let needs = self.needs.map(|needs| format!("    has to have {needs}")).unwrap_or_default();
+        facts.row(["base".into(), format!("{}{needs}", self.base).into()]);
         let command = self.command.join(" ");
         facts.row(["command".into(), format!("{command}    in /app").into()]);
         text.push_str(&format!("\n{}", facts.render(paint, "")));

@@ -22,6 +22,17 @@ use crate::project::Project;
 /// Variables that tell a JVM options.
 const JVM_VARIABLES: [&str; 3] = ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
 
+/// What a program needs of its base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Nothing that we know of.
+    Nothing,
+    /// A Java runtime.
+    Java,
+    /// That, and Tomcat.
+    Tomcat,
+}
+
 /// What an image will be.
 #[derive(Debug)]
 pub(crate) struct ImagePlan {
@@ -33,6 +44,8 @@ pub(crate) struct ImagePlan {
     pub(crate) from: PathBuf,
     /// The base, as named.
     pub(crate) base: String,
+    /// What has to be in it.
+    pub(crate) needs: Needs,
     /// Its own layers, lowest first.
     pub(crate) layers: Vec<PlannedLayer>,
     /// What starts it.
@@ -67,7 +80,7 @@ pub(crate) fn plan(project: &Project) -> Result<ImagePlan, Failure> {
     }
 }
 
-/// The base of a project's image, as named. `needs_tomcat` and Java itself will decide where environments have bases of their own.
+/// The base of a project's image, as named.
 pub(crate) fn base(project: &Project) -> String {
     project.base()
 }
@@ -123,11 +136,13 @@ fn of_java(project: &Project, artifact: &Artifact) -> Result<ImagePlan, Failure>
             built.display()
         )
     }));
+    let needs = if plan.needs_tomcat { Needs::Tomcat } else { Needs::Java };
     Ok(ImagePlan {
         kind: plan.kind,
         why: plan.why,
         from: plan.artifact,
         base: base(project),
+        needs,
         layers: plan.layers,
         command: command.unwrap_or(Command(plan.command)),
         class_path: plan.class_path,
@@ -190,6 +205,7 @@ fn of_files(project: &Project) -> Result<ImagePlan, Failure> {
         why: why.to_owned(),
         from: path,
         base: base(project),
+        needs: Needs::Nothing,
         layers: vec![layer],
         command,
         class_path: Vec::new(),
