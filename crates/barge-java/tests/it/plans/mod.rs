@@ -5,6 +5,7 @@ mod found;
 mod jars;
 mod others;
 mod started;
+mod tomcat;
 
 use std::fmt::Write as _;
 use std::io::Read as _;
