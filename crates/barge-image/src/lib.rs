@@ -1,7 +1,8 @@
 //! OCI images without Docker: from built files to a registry, an OCI layout or a tar, and from a registry to a directory.
 //!
-//! A build's way: [`scan`] looks at the files, [`plan`] says purely what goes where, [`layer`] writes the bytes, [`image`] makes
-//! config and manifest, [`registry`] pushes or [`layout`] writes. [`unpack`] is the way back, for the local engine.
+//! A build's way: [`scan`] looks at the files, [`plan`] says purely what goes where, [`layers`] takes what the [`cache`] has and lets
+//! [`layer`] write the rest, [`base`] finds what it stands on, [`image`] makes config and manifest, [`product`] the index of several,
+//! [`registry`] pushes or [`layout`] writes. [`unpack`] is the way back, for the local engine.
 //! Everything is reproducible to the byte: the same files give the same digest on every machine.
 
 pub mod base;
