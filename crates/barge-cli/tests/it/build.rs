@@ -109,7 +109,9 @@ fn a_command_that_names_no_program_is_found_before_anything_starts() {
 fn build_pushes_to_the_environments_registry_and_the_second_time_sends_nothing() {
     let fake = Fake::new();
     let place = Place::with(&fake);
-    let first = place.run("build --json").json();
+    let run = place.run("build --json");
+    let first = run.json();
+    check_events(&run.err, first["sent"].as_u64().unwrap());
     let host = fake.address.trim_start_matches("http://");
     let reference = first["reference"].as_str().unwrap();
     assert!(reference.starts_with(&format!("{host}/greeter@sha256:")), "{reference}");
@@ -142,4 +144,16 @@ fn a_huge_barge_yaml_is_refused_by_its_size_and_not_read() {
     let run = place.run("build --digest");
     assert_eq!(run.code, 2, "{}", run.told());
     assert!(run.err.contains("has 1099511627776 bytes; at most 262144 are read"), "{}", run.told());
+}
+
+/// Programs are told of each part of a push, one event in a line, beside the result on standard output.
+fn check_events(err: &str, sent: u64) {
+    let events: Vec<serde_json::Value> =
+        err.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |step: &str| events.iter().filter(|event| event["step"] == step).collect::<Vec<_>>();
+    let (planned, done) = (of("planned"), of("sent"));
+    assert!(planned.len() > 1 && planned.len() == done.len() + of("present").len() + of("mounted").len(), "{err}");
+    assert_eq!(done.iter().map(|event| event["size"].as_u64().unwrap()).sum::<u64>(), sent, "{err}");
+    let last = events.last().unwrap();
+    assert_eq!((last["event"].as_str(), last["total_sent"].as_u64()), (Some("blob"), Some(sent)), "{err}");
 }
