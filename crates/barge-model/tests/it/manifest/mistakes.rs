@@ -96,10 +96,15 @@ fn mistakes_in_a_field() {
         ("build: files", "3:8: expected fields such as `name: value`, each on a line of its own"),
         (
             "build: {typ: files}",
-            "3:9: unknown field `typ`; the fields here are type, path, base | did you mean `type`?",
+            "3:9: unknown field `typ`; the fields here are type, path, base, platforms, context_path, jvm, sbom, provenance | did you mean `type`?",
         ),
         ("build: {type: docker}", "3:15: `docker` is not known here; the only value here is `files`"),
         ("build: {path: [a]}", "3:15: expected a single value"),
+        ("build: {jvm: -Xss1m}", "3:14: expected a list such as `[one, two]`"),
+        (
+            "build: {contextPath: /shop}",
+            "3:9: unknown field `contextPath`; the fields here are type, path, base, platforms, context_path, jvm, sbom, provenance | did you mean `context_path`?",
+        ),
         ("command: ''", "3:10: the command is empty"),
         ("command: []", "3:10: the command is empty"),
         ("command: {a: b}", "3:10: expected a command line, or a list of a program and its arguments, found fields"),

@@ -82,6 +82,7 @@ fn ways_of_writing_that_mean_the_same() {
         ("resources: {memory: 1GiB}", "resources: {memory: 1024Mi}"),
         ("env: &e {A: b}", "env: {A: 'b'}"),
         ("build: {path: 5}", "build: {path: '5'}"),
+        ("build: {context_path: 1.10, jvm: [-Xss1m]}", "build: {context_path: '1.10', jvm: ['-Xss1m']}"),
     ];
     for (one, other) in rows {
         let read = |text: &str| parse(format!("name: greeter\nkind: web\n{text}\n").as_bytes()).unwrap();
