@@ -252,3 +252,35 @@ fn credentials_go_over_plain_http_only_where_that_is_said() {
         );
     }
 }
+
+#[test]
+fn a_password_that_is_typed_is_not_shown_and_the_terminal_is_as_before_afterwards() {
+    let Some(registry) = DockerRegistry::start(Asks::Password) else { return };
+    let place = Place::new();
+    let (mut pty, pts) = pty_process::blocking::open().unwrap();
+    let before = format!("{:?}", rustix::termios::tcgetattr(&pty).unwrap());
+    let barge = pty_process::blocking::Command::new(env!("CARGO_BIN_EXE_barge"))
+        .args(["login", &registry.host()])
+        .env("BARGE_CONFIG", place.config())
+        .env("HOME", place.config().parent().unwrap())
+        .env_remove("DOCKER_CONFIG")
+        .env("NO_COLOR", "1");
+    let mut child = barge.spawn(pts).unwrap();
+    let mut seen = String::new();
+    let mut until = |text: &str, pty: &mut pty_process::blocking::Pty| {
+        let mut buffer = [0; 1024];
+        while !seen.contains(text) {
+            let count = pty.read(&mut buffer).unwrap_or_else(|error| panic!("{error}: {seen}"));
+            seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        seen.clone()
+    };
+    until("name at ", &mut pty);
+    pty.write_all(format!("{USER}\n").as_bytes()).unwrap();
+    until("password or token of ", &mut pty);
+    pty.write_all(format!("{PASSWORD}\n").as_bytes()).unwrap();
+    let seen = until("kept in ", &mut pty);
+    assert!(seen.contains(USER) && !seen.contains(PASSWORD), "{seen}");
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{seen}");
+    assert_eq!(format!("{:?}", rustix::termios::tcgetattr(&pty).unwrap()), before);
+}
