@@ -239,3 +239,25 @@ async fn damaged_certificates_are_told_with_their_file() {
     std::fs::write(place.join("client.key"), "x").unwrap();
     assert!(told("client.cert", "x").await.contains("client.cert holds no certificate with its key in PEM"));
 }
+
+#[tokio::test]
+async fn skopeo_takes_from_a_registry_what_we_have_put_there() {
+    let Some(skopeo) = barge_testkit::tool("skopeo") else { return };
+    let Some(registry) = DockerRegistry::start(Asks::Password) else { return };
+    let image = small("hello").await;
+    let target = reference(&registry.host(), "group/app:1");
+    client_as(&registry.host(), USER, PASSWORD).push(&image, &target, &|_| {}).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (from, to) = (format!("docker://{target}"), format!("oci:{}:1", directory.path().join("copy").display()));
+    let known = format!("{USER}:{PASSWORD}");
+    let run = async |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(&skopeo);
+        let output = command.arg("--insecure-policy").args(arguments).output().await.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let inspected = run(&["inspect", "--tls-verify=false", "--creds", &known, &from]).await;
+    let inspected: serde_json::Value = serde_json::from_slice(&inspected).unwrap();
+    assert_eq!(inspected["Digest"], json!(image.digest));
+    run(&["copy", "--src-tls-verify=false", "--src-creds", &known, &from, &to]).await;
+}
