@@ -64,7 +64,7 @@ async fn a_registry_without_lists_gets_one_under_a_tag() {
     client.attach(&subject, &[one], &image).await.unwrap();
     assert_eq!(found(&client, &image).await.len(), 1);
     for _ in 0..2 {
-        client.attach(&subject, &[other.clone()], &image).await.unwrap();
+        client.attach(&subject, std::slice::from_ref(&other), &image).await.unwrap();
         assert_eq!(found(&client, &image).await, digests(&subject), "what was in the list stays, and nothing twice");
     }
     let tag = image.version.replace(':', "-");
