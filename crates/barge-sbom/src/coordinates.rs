@@ -58,7 +58,9 @@ impl Coordinates {
 
 /// The group, where the manifest says one that fits the name: as the vendor's, or before the name of the bundle.
 fn group(name: &str, bundle: Option<&str>, manifest: &Attributes) -> Option<String> {
-    let vendor = manifest.get("Implementation-Vendor-Id").and_then(word).filter(|group| is_group(group));
+    // Of the many groups of one vendor, its own name says nothing.
+    let vendor = manifest.get("Implementation-Vendor-Id").and_then(word);
+    let vendor = vendor.filter(|group| is_group(group) && group != "org.apache");
     let before = || bundle?.strip_suffix(name)?.strip_suffix('.').filter(|group| is_group(group)).map(str::to_owned);
     vendor.or_else(before)
 }
@@ -81,16 +83,15 @@ fn word(text: &str) -> Option<String> {
 }
 
 /// The name and the version in the name of a jar, such as `guava-33.0.0-jre`: the last part that begins with a digit and has a dot
-/// begins the version, or the last part of all if it begins with a digit.
+/// begins the version; where none has a dot, the last that begins with a digit.
 fn split_version(stem: &str) -> Option<(&str, &str)> {
-    let searched = without_time(stem);
-    let splits = searched.match_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..]));
-    let mut versions = splits.filter(|(name, version)| {
-        let first = version.split('-').next().unwrap_or_default();
-        let begins = first.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
-        !name.is_empty() && begins && (first.contains('.') || !version.contains('-'))
-    });
-    versions.next_back().filter(|(_, version)| version.len() < 100)
+    let first = |version: &str| version.split('-').next().unwrap_or_default().to_owned();
+    let splits = || without_time(stem).match_indices('-').rev().map(|(at, _)| (&stem[..at], &stem[at + 1..]));
+    let begins = |(name, version): &(&str, &str)| {
+        !name.is_empty() && version.len() < 100 && version.bytes().next().is_some_and(|byte| byte.is_ascii_digit())
+    };
+    let with_dot = splits().filter(begins).find(|(_, version)| first(version).contains('.'));
+    with_dot.or_else(|| splits().find(begins))
 }
 
 /// Without the time and number at the end of a snapshot that was downloaded, such as `-20240131.120000-1` (Maven's repository layout),
@@ -118,6 +119,7 @@ mod tests {
             ("spring-boot-3.2.0-M1", Some(("spring-boot", "3.2.0-M1"))),
             ("words-1.0-SNAPSHOT", Some(("words", "1.0-SNAPSHOT"))),
             ("words-1.0-20240131.120000-1", Some(("words", "1.0-20240131.120000-1"))),
+            ("classworlds-1.1-alpha-2", Some(("classworlds", "1.1-alpha-2"))),
             ("aopalliance-1", Some(("aopalliance", "1"))),
             ("junit-platform", None),
             ("-1.0", None),

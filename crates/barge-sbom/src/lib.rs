@@ -13,6 +13,7 @@ mod identifier;
 pub mod libraries;
 pub mod provenance;
 pub mod spdx;
+mod well_known;
 
 pub use bill::{Base, Bill};
 pub use coordinates::Coordinates;

@@ -14,6 +14,7 @@ use barge_java::{Archive, ArchiveError};
 use serde::{Deserialize, Serialize};
 
 use crate::coordinates::Coordinates;
+use crate::well_known;
 
 /// The largest `pom.properties` and manifest that are read, in bytes.
 const LIMIT: u64 = 1 << 20;
@@ -160,7 +161,11 @@ fn identify(name: &str, archive: &Archive) -> (Coordinates, Source, Vec<Coordina
     all.sort();
     all.dedup();
     let manifest = archive.bytes(manifest::PATH, LIMIT).map(|bytes| Attributes::parse(&bytes)).unwrap_or_default();
-    let by_name = Coordinates::of_jar(name, &manifest);
+    let mut by_name = Coordinates::of_jar(name, &manifest);
+    let holds = |package: &str| archive.members().iter().any(|member| member.name.starts_with(package));
+    if let Some(group) = well_known::group(&by_name.name, by_name.version.as_deref(), holds) {
+        by_name.group = Some(group.to_owned());
+    }
     // Of several, the jar's own are those of its name.
     let own = match all.len() {
         0 => None,

@@ -19,7 +19,7 @@ use crate::failure::{Failure, Kind};
 use crate::project::Project;
 
 /// Under which the libraries of a layer are kept; changed with what is found.
-const KNOWLEDGE: &str = "libraries-1";
+const KNOWLEDGE: &str = "libraries-2";
 
 /// Why nothing is said of an image.
 #[derive(Debug, thiserror::Error)]

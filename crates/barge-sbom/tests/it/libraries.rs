@@ -19,6 +19,7 @@ fn libraries_are_the_same_wherever_they_are_packed() {
         purls,
         [
             "pkg:generic/aopalliance@1.0",
+            "pkg:maven/com.h2database/h2@2.3.232",
             "pkg:maven/com.fasterxml.jackson.core/jackson-core@2.17.1",
             "pkg:generic/no-archive@1.0",
             "pkg:maven/org.example/shaded@3",
@@ -26,7 +27,7 @@ fn libraries_are_the_same_wherever_they_are_packed() {
         ]
     );
     assert_eq!(here.program.as_ref().unwrap().purl().unwrap(), "pkg:maven/org.example/shop@1.4");
-    let shaded = &here.libraries[3];
+    let shaded = &here.libraries[4];
     assert_eq!((shaded.path.as_str(), shaded.source), ("app/lib/shaded-3.jar", Source::Maven));
     let bundled: Vec<_> = shaded.bundled.iter().map(|one| one.purl().unwrap()).collect();
     assert_eq!(bundled, ["pkg:maven/com.google.guava/guava@33.0.0-jre", "pkg:maven/org.x/y@1"]);

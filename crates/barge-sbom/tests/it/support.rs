@@ -49,6 +49,10 @@ pub(crate) fn jars() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("aopalliance.jar", jar(&[manifest("Implementation-Version: 1.0\n")], deflated)),
         (
+            "h2-2.3.232.jar",
+            jar(&[manifest("Implementation-Title: H2\n"), ("org/h2/Driver.class".to_owned(), vec![1])], deflated),
+        ),
+        (
             "shaded-3.jar",
             jar(
                 &[
