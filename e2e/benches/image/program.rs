@@ -67,8 +67,10 @@ impl Program {
         run(driver(&stage.driver, "example.Jars").arg(&lib).arg(dependencies.to_string()));
         let target = project.join("target");
         copy(&lib, &target.join("lib"));
-        let names = files(&lib).into_iter().map(|path| format!(" lib/{}\n", path.file_name().unwrap().display()));
-        let manifest = format!("Main-Class: example.web.Application\nClass-Path:\n {}", names.collect::<String>());
+        let names = files(&lib).into_iter().map(|path| format!("lib/{}", path.file_name().unwrap().display()));
+        // A line that begins with a space goes on with the one before (JAR File Specification).
+        let class_path = names.collect::<Vec<_>>().join("\n  ");
+        let manifest = format!("Main-Class: example.web.Application\nClass-Path: {class_path}\n");
         std::fs::write(project.join("manifest"), manifest).unwrap();
         let archive = target.join("large.jar");
         run(Command::new("jar")
