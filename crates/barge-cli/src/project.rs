@@ -15,6 +15,9 @@ use crate::failure::{Failure, Kind};
 /// The file that makes a directory a project.
 pub(crate) const MANIFEST: &str = "barge.yaml";
 
+/// The base that holds nothing.
+pub(crate) const SCRATCH: &str = "scratch";
+
 /// What does not belong into an image when the project's own directory is what is built. `.env` holds secrets more often than not.
 pub(crate) const LEFT_OUT: [&str; 5] = [MANIFEST, lock::FILE, ".git", ".gitignore", ".env"];
 
@@ -96,13 +99,13 @@ impl Project {
         }
     }
 
-    /// The base image; a layout or a tar is named relative to the project.
-    pub(crate) fn base(&self) -> String {
-        let base = self.manifest.build.base.as_deref().unwrap_or("scratch");
-        match base.split_once(':') {
+    /// The base image that barge.yaml names; a layout or a tar is named relative to the project.
+    pub(crate) fn base(&self) -> Option<String> {
+        let base = self.manifest.build.base.as_deref()?;
+        Some(match base.split_once(':') {
             Some((kind @ ("oci" | "tar"), path)) => format!("{kind}:{}", self.directory.join(path).display()),
             _ => base.to_owned(),
-        }
+        })
     }
 
     /// What of the built files stays out of the image.
@@ -126,7 +129,7 @@ impl Project {
         })?;
         match &self.manifest.command {
             Some(command) => {
-                if self.base() == "scratch" {
+                if self.base().is_none_or(|base| base == SCRATCH) {
                     check_program(&command.0, &found)?;
                 }
                 Ok(command.clone())

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use barge_api::{Bases, EnvironmentView};
 use barge_image::base::Means;
 use barge_image::build::{BuildRequest, build_all};
 use barge_image::image::Runtime;
@@ -147,11 +148,12 @@ impl Built {
 /// Builds the image of a project; `client` is asked for a base that lies in a registry. With `update`, the base is what its name means now.
 pub(crate) async fn build_image(
     project: &Project,
+    environment: Option<&EnvironmentView>,
     client: Option<&Client>,
     update: bool,
     sink: Sink<'_>,
 ) -> Result<Built, Failure> {
-    let plan = image::plan(project)?;
+    let plan = image::plan(project, environment)?;
     for warning in &plan.warnings {
         sink(Event::Warning(warning.clone()));
     }
@@ -269,29 +271,65 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let terminal = Terminal::new(globals);
     let project = Project::require(args.directory.as_deref())?;
     if args.explain {
-        return explain::show(image::plan(&project)?, &project, &terminal);
+        let known = environment_if_known(&project, globals, &terminal).await?;
+        let environment = known.as_ref().map(|(environment, _)| environment);
+        return explain::show(image::plan(&project, environment)?, &project, &terminal);
+    }
+    if args.digest || args.output.is_some() {
+        return keep(&args, &project, globals, &terminal).await;
     }
     let activity = terminal.activity();
     let sink = |event| show(&activity, event);
-    if args.digest || args.output.is_some() {
-        // No login is needed; a base may still have to be fetched.
-        let far = base::is_far(&image::base(&project));
-        let client = far.then(|| registries::client(HashMap::new())).transpose()?;
-        let built = build_image(&project, client.as_ref(), args.update, &sink).await?;
-        let written = write(&built.product, args.output.as_ref(), client.as_ref()).await?;
-        statements::write(&built.origin, built.digest(), args.sbom.as_deref()).await?;
-        drop(activity);
-        return answer(&terminal, &built, written, None);
-    }
     let session = Session::open(globals, &terminal)?;
-    let registry = session.environment().await?.registry;
-    let client = registry_client(&registry, &session.token)?;
-    let built = build_image(&project, Some(&client), args.update, &sink).await?;
-    let reference = reference(&registry, &project.manifest.name, built.digest())?;
+    let environment = session.environment().await?;
+    let client = registry_client(&environment.registry, &session.token)?;
+    let built = build_image(&project, Some(&environment), Some(&client), args.update, &sink).await?;
+    let reference = reference(&environment.registry, &project.manifest.name, built.digest())?;
     let pushed = push(&built, &reference, &client, &sink).await?;
     statements::write(&built.origin, built.digest(), args.sbom.as_deref()).await?;
     drop(activity);
     answer(&terminal, &built, Some(reference.to_string()), Some(pushed.sent))
+}
+
+/// Builds without a push. No login is needed; a base may still have to be fetched.
+async fn keep(args: &Args, project: &Project, globals: &Globals, terminal: &Terminal) -> Result<(), Failure> {
+    let activity = terminal.activity();
+    let sink = |event| show(&activity, event);
+    let known = environment_if_known(project, globals, terminal).await?;
+    let client = match &known {
+        Some((environment, _)) if environment.bases == Bases::default() => None,
+        Some((environment, session)) => Some(registry_client(&environment.registry, &session.token)?),
+        None => {
+            let far = project.base().is_some_and(|base| base::is_far(&base));
+            far.then(|| registries::client(HashMap::new())).transpose()?
+        }
+    };
+    let environment = known.as_ref().map(|(environment, _)| environment);
+    let built = build_image(project, environment, client.as_ref(), args.update, &sink).await?;
+    let written = write(&built.product, args.output.as_ref(), client.as_ref()).await?;
+    statements::write(&built.origin, built.digest(), args.sbom.as_deref()).await?;
+    drop(activity);
+    answer(terminal, &built, written, None)
+}
+
+/// The environment whose base an image has where barge.yaml names none. Nothing is known of it without a login, or with a server that is down,
+/// and such a build needs neither otherwise.
+async fn environment_if_known(
+    project: &Project,
+    globals: &Globals,
+    terminal: &Terminal,
+) -> Result<Option<(EnvironmentView, Session)>, Failure> {
+    if project.base().is_some() {
+        return Ok(None);
+    }
+    let asked = async {
+        let session = Session::open(globals, terminal)?;
+        Ok((session.environment().await?, session))
+    };
+    match asked.await {
+        Err(failure) if globals.environment.is_some() => Err(failure),
+        asked => Ok(asked.ok()),
+    }
 }
 
 async fn write(product: &Product, output: Option<&Output>, client: Option<&Client>) -> Result<Option<String>, Failure> {

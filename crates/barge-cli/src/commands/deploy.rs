@@ -136,7 +136,8 @@ async fn prepare(
         }
     };
     let sink = |event| show(activity, event);
-    let (built, status) = tokio::try_join!(build_image(project, Some(&client), false, &sink), status)?;
+    let (built, status) =
+        tokio::try_join!(build_image(project, Some(&environment), Some(&client), false, &sink), status)?;
     let config = project.configuration(&environment.name, built.command.clone())?;
     let digest = Digest::new(built.digest())
         .map_err(|error| Failure::from_error(Kind::General, &error).context("understand the image's digest"))?;

@@ -4,6 +4,7 @@ use barge_image::plan::PlannedLayer;
 use barge_java::options::Place;
 use serde::Serialize;
 
+use super::base::By;
 use super::{ImagePlan, Needs, below};
 use crate::failure::Failure;
 use crate::project::Project;
@@ -19,6 +20,8 @@ struct Explanation {
     from: String,
     /// As named; it is not fetched.
     base: String,
+    /// Who has chosen it, where that is not barge.yaml.
+    base_of: Option<&'static str>,
     /// What has to be in the base.
     needs: Option<&'static str>,
     /// Lowest first, without the base's.
@@ -60,7 +63,12 @@ impl Explanation {
             kind: plan.kind,
             why: plan.why,
             from: if from.is_empty() { ".".to_owned() } else { from },
-            base: plan.base,
+            base_of: match plan.base.by {
+                By::Project => None,
+                By::Environment => Some("the environment's choice"),
+                By::Nobody => Some("nobody has chosen one"),
+            },
+            base: plan.base.name,
             needs: match plan.needs {
                 Needs::Nothing => None,
                 Needs::Java => Some("Java 9 or later"),
@@ -81,7 +89,8 @@ impl Explanation {
         let mut text = format!("{} is {}: {}\n", paint.paint(Style::Bold, &self.from), self.kind, self.why);
         let mut facts = Table::bare();
         let needs = self.needs.map(|needs| format!("    has to have {needs}")).unwrap_or_default();
-        facts.row(["base".into(), format!("{}{needs}", self.base).into()]);
+        let of = self.base_of.map(|of| format!(" ({of})")).unwrap_or_default();
+        facts.row(["base".into(), format!("{}{of}{needs}", self.base).into()]);
         let command = self.command.join(" ");
         facts.row(["command".into(), format!("{command}    in /app").into()]);
         text.push_str(&format!("\n{}", facts.render(paint, "")));

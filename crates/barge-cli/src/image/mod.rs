@@ -10,12 +10,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use barge_api::EnvironmentView;
 use barge_image::BuildError;
 use barge_image::build::files;
 use barge_image::plan::{APP, PlannedLayer};
 use barge_java::{Artifact, ArtifactError, JavaPlan, JvmOption, Options, PlanError, artifact};
 use barge_model::manifest::{Command, EnvValue, Manifest};
 
+use self::base::Chosen;
 use crate::failure::{Failure, Kind};
 use crate::project::Project;
 
@@ -42,8 +44,8 @@ pub(crate) struct ImagePlan {
     pub(crate) why: String,
     /// The file or directory that it is made of.
     pub(crate) from: PathBuf,
-    /// The base, as named.
-    pub(crate) base: String,
+    /// The base.
+    pub(crate) base: Chosen,
     /// What has to be in it.
     pub(crate) needs: Needs,
     /// Its own layers, lowest first.
@@ -72,17 +74,12 @@ impl ImagePlan {
     }
 }
 
-/// Plans the image of a project.
-pub(crate) fn plan(project: &Project) -> Result<ImagePlan, Failure> {
+/// Plans the image of a project for an environment.
+pub(crate) fn plan(project: &Project, environment: Option<&EnvironmentView>) -> Result<ImagePlan, Failure> {
     match java_program(project)? {
-        Some(artifact) => of_java(project, &artifact),
-        None => of_files(project),
+        Some(artifact) => of_java(project, &artifact, environment),
+        None => of_files(project, environment),
     }
-}
-
-/// The base of a project's image, as named.
-pub(crate) fn base(project: &Project) -> String {
-    project.base()
 }
 
 /// The Java program of a project, where it is one: what `build.path` names, else what Maven or Gradle built.
@@ -121,7 +118,11 @@ fn not_found(project: &Project, error: &ArtifactError) -> Failure {
     }
 }
 
-fn of_java(project: &Project, artifact: &Artifact) -> Result<ImagePlan, Failure> {
+fn of_java(
+    project: &Project,
+    artifact: &Artifact,
+    environment: Option<&EnvironmentView>,
+) -> Result<ImagePlan, Failure> {
     let plan = barge_java::plan(artifact, &options(&project.manifest)).map_err(|error| not_planned(project, &error))?;
     let command = project.manifest.command.clone();
     if let Some(command) = &command {
@@ -141,7 +142,7 @@ fn of_java(project: &Project, artifact: &Artifact) -> Result<ImagePlan, Failure>
         kind: plan.kind,
         why: plan.why,
         from: plan.artifact,
-        base: base(project),
+        base: Chosen::of(project, needs, environment)?,
         needs,
         layers: plan.layers,
         command: command.unwrap_or(Command(plan.command)),
@@ -189,7 +190,7 @@ fn check_program(command: &Command, plan: &JavaPlan) -> Result<(), Failure> {
         .hint("`barge build --explain` shows what is; `build: {path: DIRECTORY}` takes other files"))
 }
 
-fn of_files(project: &Project) -> Result<ImagePlan, Failure> {
+fn of_files(project: &Project, environment: Option<&EnvironmentView>) -> Result<ImagePlan, Failure> {
     let command = project.command()?;
     let path = project.build_path();
     let layer = files(&path, project.left_out()).map_err(|error| unbuilt(project, &error))?;
@@ -204,7 +205,7 @@ fn of_files(project: &Project) -> Result<ImagePlan, Failure> {
         kind: "files".to_owned(),
         why: why.to_owned(),
         from: path,
-        base: base(project),
+        base: Chosen::of(project, Needs::Nothing, environment)?,
         needs: Needs::Nothing,
         layers: vec![layer],
         command,

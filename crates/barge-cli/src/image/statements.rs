@@ -16,7 +16,7 @@ use barge_sbom::{Base, Bill, Commit, Found, LibraryError, cyclonedx, git, librar
 use super::ImagePlan;
 use crate::commands::build::{Event, Sink};
 use crate::failure::{Failure, Kind};
-use crate::project::Project;
+use crate::project::{Project, SCRATCH};
 
 /// Under which the libraries of a layer are kept; changed with what is found.
 const KNOWLEDGE: &str = "libraries-2";
@@ -55,7 +55,7 @@ impl Origin {
     pub(crate) fn new(project: &Project, plan: &ImagePlan, base: &str) -> Self {
         let digest = base.parse::<Reference>().ok().map(|reference| reference.version);
         let digest = digest.filter(|version| version.starts_with("sha256:"));
-        let base = (plan.base != "scratch").then(|| Base { name: plan.base.clone(), digest });
+        let base = (plan.base.name != SCRATCH).then(|| Base { name: plan.base.name.clone(), digest });
         let looked_at = |layer: &PlannedLayer| libraries::concern(layer).then(|| layer.clone());
         Self {
             service: project.manifest.name.to_string(),

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use barge_api::{Bases, GatePolicy};
-use barge_image::Reference;
 use barge_engine_kube::NamespacePattern;
+use barge_image::Reference;
 use barge_model::EnvironmentName;
 use serde::{Deserialize, Deserializer};
 
 use crate::failure::{Failure, Kind};
+use crate::project::SCRATCH;
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -140,8 +141,9 @@ fn parse(text: &str) -> Result<Vec<EnvironmentConfig>, String> {
 /// Bases are looked for by those who build, wherever they are: an OCI layout on the disk of this machine would be none of theirs.
 fn check_bases(environment: &EnvironmentName, bases: &Bases) -> Result<(), String> {
     for (what, base) in [("files", &bases.files), ("java", &bases.java), ("tomcat", &bases.tomcat)] {
-        if let Some(base) = base.as_ref().filter(|base| *base != "scratch") {
-            base.parse::<Reference>().map_err(|error| format!("environments: {environment}: bases: {what}: {error}"))?;
+        if let Some(base) = base.as_ref().filter(|base| *base != SCRATCH) {
+            base.parse::<Reference>()
+                .map_err(|error| format!("environments: {environment}: bases: {what}: {error}"))?;
         }
     }
     Ok(())

@@ -137,7 +137,7 @@ fn what_the_server_does_not_know_is_refused() {
     exit code 4
     --- stderr
     error: there is no environment moon
-    hint: choose one of: test, uat
+    hint: choose one of: test, uat, cluster, bare
     ");
     assert_snapshot!(place.run("approve 7").told(), @r"
     exit code 4

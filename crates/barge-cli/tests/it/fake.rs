@@ -245,7 +245,10 @@ async fn whoami(headers: HeaderMap) -> Response {
 async fn environments(State(state): State<Shared>) -> Json<Value> {
     let registry = state.lock().unwrap().registry.clone();
     let environment = |name: &str| json!({ "name": name, "engine": "local", "registry": registry, "gateway": null });
-    Json(json!({ "environments": [environment("test"), environment("uat")] }))
+    // Two on clusters, of which one has something to run Java programs with.
+    let cluster = |name: &str, bases: Value| json!({ "name": name, "engine": "kubernetes", "registry": registry, "gateway": null, "bases": bases });
+    let java = cluster("cluster", json!({ "java": format!("{registry}/bases/jre:21") }));
+    Json(json!({ "environments": [environment("test"), environment("uat"), java, cluster("bare", json!({}))] }))
 }
 
 async fn services(State(state): State<Shared>) -> Json<Value> {

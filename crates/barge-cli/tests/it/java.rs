@@ -22,7 +22,7 @@ fn jar(place: &Place, path: &str, manifest: &str, members: &[&str]) {
     jar.finish().unwrap();
 }
 
-fn boot(place: &Place) {
+pub(crate) fn boot(place: &Place) {
     place.write("pom.xml", "<project/>");
     let members = [
         "BOOT-INF/classes/example/Shop.class",

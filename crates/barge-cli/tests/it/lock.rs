@@ -4,6 +4,8 @@ use barge_image::build::{BuildRequest, files};
 use barge_image::image::Runtime;
 use barge_image::{Client, Credentials, Reference};
 
+use insta::assert_snapshot;
+
 use crate::fake::Fake;
 use crate::support::Place;
 
@@ -64,11 +66,45 @@ fn a_build_stays_on_the_base_that_it_began_on_until_it_is_told_to_move() {
 }
 
 #[test]
+fn an_environment_has_a_base_for_those_who_name_none() {
+    let fake = Fake::new();
+    let place = Place::with(&fake);
+    let host = fake.address.trim_start_matches("http://").to_owned();
+    let base = push_base(&host, "jre");
+    crate::java::boot(&place);
+    place.write("barge.yaml", "name: shop\nkind: web\n");
+    // On its own machine, the platform's Java runs it.
+    let local = place.run("build --explain --json").json();
+    assert_eq!((&local["base"], &local["base_of"]), (&"scratch".into(), &"nobody has chosen one".into()));
+    let there = place.run("build --explain -e cluster --json").json();
+    let name = format!("{host}/bases/jre:21");
+    assert_eq!((&there["base"], &there["base_of"]), (&name.into(), &"the environment's choice".into()));
+    place.run("build -e cluster --output oci:image").ok();
+    let layers = std::fs::read_dir(place.project().join("image/blobs/sha256")).unwrap().count();
+    place.run("build --output oci:local").ok();
+    let own = std::fs::read_dir(place.project().join("local/blobs/sha256")).unwrap().count();
+    assert_eq!(layers, own + 1, "the base {base} has one layer");
+    // Whether it is pinned is the platform's business.
+    assert!(!place.project().join("barge.lock").exists());
+    assert_snapshot!(place.run("deploy -e bare").told(), @r"
+    exit code 2
+    --- stderr
+    error: shop needs a Java runtime, and bare has no base image that brings it
+    hint: name one in barge.yaml, `build: {base: registry.example/java:1}`, or for all projects in the server's configuration: docs/environments.md, `bases`
+    ");
+    assert_eq!(place.run("build -e nowhere --digest").code, 4);
+}
+
+#[test]
 fn a_platform_that_is_none_is_refused_with_its_line() {
     let place = Place::new();
     place.greeter();
     place.write("barge.yaml", "name: greeter\nkind: web\nbuild:\n  platforms: [linux/amd64, windows]\n");
     let run = place.run("build --digest");
     assert_eq!(run.code, 2);
-    assert!(run.err.contains("barge.yaml:4:") && run.err.contains("is not a platform such as linux/amd64"), "{}", run.err);
+    assert!(
+        run.err.contains("barge.yaml:4:") && run.err.contains("is not a platform such as linux/amd64"),
+        "{}",
+        run.err
+    );
 }
