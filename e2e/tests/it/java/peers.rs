@@ -210,3 +210,48 @@ fn the_image_of_a_war_on_a_base_with_tomcat() {
     through_buildah(&platform, &shop);
     assert_heap(&runs(&bundle, "/orders"));
 }
+
+#[test]
+fn an_image_for_two_kinds_of_machines() {
+    if tools().is_none() {
+        return;
+    }
+    let platform = TestPlatform::start();
+    let project = greeter(&platform, 1);
+    std::fs::write(
+        project.join("barge.yaml"),
+        "name: greeter\nkind: web\nbuild: {platforms: [linux/amd64, linux/arm64]}\n",
+    )
+    .unwrap();
+    let pushed = platform.barge_json(&project, &["build"]);
+    let (credentials, image) =
+        (format!("barge:{}", platform.token), format!("docker://{}", pushed["reference"].as_str().unwrap()));
+    let skopeo = |words: &[&str]| {
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args(words);
+        skopeo
+    };
+    let inspect = ["inspect", "--tls-verify=false", "--creds", &credentials];
+    let index: Value = serde_json::from_str(&run(skopeo(&inspect).args(["--raw", &image]))).unwrap();
+    let machines: Vec<&Value> =
+        index["manifests"].as_array().unwrap().iter().map(|entry| &entry["platform"]["architecture"]).collect();
+    assert_eq!(machines, ["amd64", "arm64"]);
+    let copy = platform.project("copy");
+    run(skopeo(&[
+        "copy",
+        "--quiet",
+        "--all",
+        "--preserve-digests",
+        "--src-tls-verify=false",
+        "--src-creds",
+        &credentials,
+    ])
+    .args([&image, &format!("oci:{}:latest", copy.display())]));
+    let copied = std::fs::read_to_string(copy.join("index.json")).unwrap();
+    assert!(copied.contains(pushed["digest"].as_str().unwrap()), "nothing was changed on the way: {copied}");
+    for machine in ["amd64", "arm64"] {
+        let inspected = run(skopeo(&["--override-arch", machine]).args(inspect).arg(&image));
+        let inspected: Value = serde_json::from_str(&inspected).unwrap();
+        assert_eq!(inspected["Architecture"], machine);
+    }
+}
