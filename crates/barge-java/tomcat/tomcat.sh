@@ -77,7 +77,9 @@ for file in "$theirs"/*; do
     fi
 done
 
-ours="@barge/java.args -Dbarge.port=${PORT:-8080} -Dbarge.host=${HOST:-0.0.0.0}"
-CATALINA_OPTS="$ours $CATALINA_OPTS"
-export CATALINA_OPTS
+# Not in CATALINA_OPTS: a setenv.sh of the base may set that anew, and JAVA_OPTS would stand before it and lose. catalina.sh has the log
+# manager before both, as several words.
+manager=${LOGGING_MANAGER:--Djava.util.logging.manager=org.apache.juli.ClassLoaderLogManager}
+LOGGING_MANAGER="@barge/java.args -Dbarge.port=${PORT:-8080} -Dbarge.host=${HOST:-0.0.0.0} $manager"
+export LOGGING_MANAGER
 exec "$CATALINA_HOME/bin/catalina.sh" run -config "${TOMCAT_SERVER_XML:-conf/server.xml}"

@@ -7,7 +7,12 @@ use std::process::Command;
 
 use super::{Project, text_of};
 
-const CATALINA: &str = "#!/bin/sh\necho \"$@\"\necho \"$CATALINA_OPTS\"\necho \"$CATALINA_BASE\"\n";
+/// Reads setenv.sh and puts options in order as Tomcat's own does.
+const CATALINA: &str = "#!/bin/sh\nif [ -r \"$CATALINA_HOME/bin/setenv.sh\" ]; then . \"$CATALINA_HOME/bin/setenv.sh\"; fi\n\
+    echo \"$@\"\necho $LOGGING_MANAGER \"$JAVA_OPTS\" \"$CATALINA_OPTS\"\necho \"$CATALINA_BASE\"\n";
+
+/// Tomcat's own choice, which ours has to repeat.
+const MANAGER: &str = "-Djava.util.logging.manager=org.apache.juli.ClassLoaderLogManager";
 
 /// A war's directory below /app, with a Tomcat beside it.
 struct Place(Project);
@@ -39,7 +44,9 @@ impl Place {
     fn run(&self, variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
         let mut command = Command::new("/bin/sh");
         command.arg("barge/tomcat.sh").current_dir(self.0.path().join("app"));
-        for name in ["CATALINA_HOME", "CATALINA_OPTS", "PORT", "HOST", "TOMCAT_SERVER_XML"] {
+        let ours =
+            ["CATALINA_HOME", "CATALINA_OPTS", "JAVA_OPTS", "LOGGING_MANAGER", "PORT", "HOST", "TOMCAT_SERVER_XML"];
+        for name in ours {
             command.env_remove(name);
         }
         let output = command.envs(variables.iter().copied()).output().unwrap();
@@ -62,7 +69,7 @@ fn it_starts_the_tomcat_that_is_named() {
     assert_eq!((code, err.as_str()), (Some(0), ""));
     insta::assert_snapshot!(out, @r"
     run -config conf/server.xml
-    @barge/java.args -Dbarge.port=8081 -Dbarge.host=127.0.0.9 -Xss1m
+    @barge/java.args -Dbarge.port=8081 -Dbarge.host=127.0.0.9 -Djava.util.logging.manager=org.apache.juli.ClassLoaderLogManager  -Xss1m
     PLACE/app
     ");
     let conf = place.0.path().join("app/conf");
@@ -75,6 +82,22 @@ fn it_starts_the_tomcat_that_is_named() {
         out.starts_with("run -config /etc/own.xml\n") && out.contains("-Dbarge.port=8080 -Dbarge.host=0.0.0.0"),
         "{out}"
     );
+}
+
+#[test]
+fn what_others_say_comes_after_ours_and_does_not_remove_it() {
+    let place = Place::new("");
+    let home = place.tomcat("a");
+    place.0.file("tomcat/bin/setenv.sh", b"CATALINA_OPTS=-Xmx512m\n");
+    let options = |variables: &[(&str, &str)]| {
+        let (code, out, err) = place.run(&[&[("CATALINA_HOME", home.to_str().unwrap())][..], variables].concat());
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        out.lines().nth(1).unwrap().to_owned()
+    };
+    let ours = "@barge/java.args -Dbarge.port=8080 -Dbarge.host=0.0.0.0";
+    let said = [("JAVA_OPTS", "-Dfile.encoding=ISO-8859-1"), ("CATALINA_OPTS", "-Xmx1g")];
+    assert_eq!(options(&said), format!("{ours} {MANAGER} -Dfile.encoding=ISO-8859-1 -Xmx512m"));
+    assert_eq!(options(&[("LOGGING_MANAGER", "-Dnop")]), format!("{ours} -Dnop  -Xmx512m"));
 }
 
 #[test]
