@@ -1,6 +1,6 @@
 //! A jar with a main class: with its libraries beside it, or with everything in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use barge_image::plan::{Content, Entry};
@@ -108,7 +108,7 @@ fn file_name(path: &Path) -> String {
 fn named(jar: &Path, entries: &str) -> Result<Beside, PlanError> {
     let parent = jar.parent().unwrap_or(Path::new(""));
     let mut beside = Beside { why: ", and a Class-Path".to_owned(), ..Beside::default() };
-    let (mut missing, mut taken) = (Vec::new(), BTreeSet::new());
+    let (mut missing, mut taken, mut known) = (Vec::new(), BTreeSet::new(), HashSet::new());
     for entry in entries.split_whitespace() {
         let unclear = || PlanError::ClassPathEntry { path: jar.to_owned(), entry: entry.to_owned() };
         let path = decoded(entry.strip_prefix("./").unwrap_or(entry)).ok_or_else(unclear)?;
@@ -116,10 +116,11 @@ fn named(jar: &Path, entries: &str) -> Result<Beside, PlanError> {
             return Err(unclear());
         }
         let source = parent.join(&path);
-        if beside.files.iter().any(|(known, _)| *known == source) {
+        if known.contains(&source) {
             continue;
         }
         if source.is_file() {
+            known.insert(source.clone());
             let target = library_target(&path, &taken);
             taken.insert(target.clone());
             beside.class_path.push(target.clone());
@@ -128,6 +129,7 @@ fn named(jar: &Path, entries: &str) -> Result<Beside, PlanError> {
             missing.push(entry.to_owned());
         } else if let Some(target) = directory_target(&path).filter(|_| source.is_dir()) {
             put_directory(&mut beside, &source, &target)?;
+            known.extend(beside.files.iter().map(|(file, _)| file.clone()));
         } else {
             let why = if source.is_dir() { "holds more than the program" } else { "is not there" };
             beside.notes.push(format!("the directory {entry:?} of the manifest's Class-Path {why}, and is left out"));
