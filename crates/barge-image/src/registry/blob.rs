@@ -107,7 +107,10 @@ impl Client {
         if let Some(from) = from {
             let mounted = address::with(&address::with(&begin, "mount", &blob.digest), "from", &from);
             // Whoever may not read there, or a registry that mounts nothing, is no reason to fail.
-            response = Some(self.post(target, &mounted).await?).filter(|answer| answer.status().is_success());
+            response = match self.post(target, &mounted).await {
+                Err(RegistryError::Unauthorized { .. }) => None,
+                answer => Some(answer?).filter(|answer| answer.status().is_success()),
+            };
         }
         let response = match response {
             Some(response) => response,

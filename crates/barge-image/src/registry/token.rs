@@ -126,11 +126,11 @@ impl Client {
         let mut slot = slot.lock().await;
         let own = format!("repository:{}:", reference.repository);
         let asked = fields.get("scope").map(String::as_str).unwrap_or_default();
-        let more = asked.split(' ').filter(|scope| !scope.is_empty() && !scope.starts_with(&own));
-        let before = slot.scopes.len();
-        slot.scopes.extend(more.map(str::to_owned));
+        let asked: Vec<String> = asked.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect();
+        let before = slot.scopes.clone();
+        slot.scopes.extend(asked.iter().filter(|scope| !scope.starts_with(&own)).cloned());
         // Another request of the same push was faster.
-        if slot.scopes.len() == before
+        if slot.scopes == before
             && let Some(token) = slot.valid().filter(|token| Some(*token) != refused)
         {
             return Ok((token.to_owned(), false));
@@ -138,7 +138,16 @@ impl Client {
         // One token for all that a push does in the repository.
         let own = (!reference.repository.is_empty()).then(|| format!("{own}pull,push"));
         let scopes: Vec<String> = own.into_iter().chain(slot.scopes.iter().cloned()).collect();
-        let token = self.fetch_token(reference, fields, &scopes).await?;
+        let mut fetched = self.fetch_token(reference, fields, &scopes).await;
+        if let Err(RegistryError::Unauthorized { .. }) = fetched {
+            // Some token servers give nothing to whoever asks for more than they may have, such as to push where all may only pull. What
+            // was refused is not asked for again, and no more than the challenge names.
+            slot.scopes = before;
+            if !asked.is_empty() && scopes.iter().any(|scope| !asked.contains(scope)) {
+                fetched = self.fetch_token(reference, fields, &asked).await;
+            }
+        }
+        let token = fetched?;
         let value = token.value.clone();
         slot.token = Some(token);
         Ok((value, true))
@@ -197,12 +206,14 @@ impl Client {
             return Ok(());
         }
         let realm = super::transport::authority(url);
-        // A registry that is spoken to openly, with credentials, has a token server of the same kind.
-        let open = |host: &str| match who {
-            Credentials::Anonymous => self.origin(host).starts_with("http://"),
-            _ => self.origin(host).starts_with("http://") && self.registries.credentials_over_http(host),
+        let anonymous = *who == Credentials::Anonymous;
+        let open = |host: &str| {
+            self.origin(host).starts_with("http://") && (anonymous || self.registries.credentials_over_http(host))
         };
-        if url.scheme() == "http" && (open(&realm) || open(&reference.host)) {
+        // A registry that is spoken to openly, with credentials, has a token server of the same kind. One on this machine is only since
+        // nobody is on the way to it, which says nothing of another machine.
+        let alike = open(&reference.host) && (anonymous || !reference.is_loopback());
+        if url.scheme() == "http" && (open(&realm) || alike) {
             return Ok(());
         }
         Err(RegistryError::Plain { host: realm })

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use barge_image::{Credentials, RegistryError};
 use barge_registry::{Operation, Storage, Verdict};
 
-use crate::support::{Served, anonymous, client_as, listen, small};
+use crate::support::{Served, anonymous, built, client_as, listen, small, tree};
 
 const USER: &str = "robot$barge+ci";
 const PASSWORD: &str = "p$w:ö";
@@ -178,4 +178,86 @@ async fn credentials_are_sent_to_no_other_host() {
     client.push(&image, &reference, &|_| {}).await.unwrap();
     let seen = seen.lock().unwrap().clone();
     assert_eq!(seen, [None, None, None]);
+}
+
+/// A registry where everybody reads the repository `base` and a token is needed for `app`, of which the token server gives none to whoever
+/// asks for more than `most`. The storage is behind it.
+async fn with_strict_tokens(most: &'static [&'static str]) -> (SocketAddr, Storage) {
+    let storage = Storage::open(tempfile::tempdir().unwrap().keep(), 1 << 20).unwrap();
+    let router = barge_registry::router(storage.clone(), Arc::new(|_, _| Verdict::Granted))
+        .layer(axum::middleware::from_fn(wants_scopes));
+    let token = move |request: Request| async move {
+        let query = request.uri().query().unwrap_or_default();
+        let url = reqwest::Url::parse(&format!("http://x/?{query}")).unwrap();
+        let pairs = url.query_pairs().filter(|(name, _)| name == "scope");
+        let scopes: Vec<String> = pairs.map(|(_, scope)| scope.into_owned()).collect();
+        match scopes.iter().all(|scope| most.contains(&scope.as_str())) {
+            true => axum::Json(serde_json::json!({ "token": scopes.join("|") })).into_response(),
+            false => StatusCode::FORBIDDEN.into_response(),
+        }
+    };
+    (listen(Router::new().route("/token", axum::routing::get(token)).merge(router)).await, storage)
+}
+
+async fn wants_scopes(request: Request, next: Next) -> Response {
+    let reads = [Method::GET, Method::HEAD].contains(request.method());
+    if reads && request.uri().path().starts_with("/v2/base/") {
+        return next.run(request).await;
+    }
+    let mut wanted = vec![if reads { "repository:app:pull" } else { "repository:app:pull,push" }];
+    if request.uri().query().is_some_and(|query| query.contains("mount=")) {
+        wanted.push("repository:base:pull");
+    }
+    let given = request.headers().get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
+    let given: Vec<&str> = given.trim_start_matches("Bearer ").split('|').collect();
+    if wanted.iter().all(|wanted| given.iter().any(|given| given.starts_with(wanted))) {
+        return next.run(request).await;
+    }
+    let host = request.headers()["host"].to_str().unwrap();
+    let challenge = format!("Bearer realm=\"http://{host}/token\",scope=\"{}\"", wanted.join(" "));
+    (StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)]).into_response()
+}
+
+/// Pushes past what asks for tokens.
+async fn put(storage: Storage, image: &barge_image::Image, name: &str) {
+    let open = listen(barge_registry::router(storage, Arc::new(|_, _| Verdict::Granted))).await;
+    anonymous().push(image, &format!("{open}/{name}").parse().unwrap(), &|_| {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_may_only_pull_pulls_where_the_token_server_gives_nothing_for_a_push() {
+    let (address, storage) = with_strict_tokens(&["repository:app:pull"]).await;
+    let image = small("hello").await;
+    put(storage, &image, "app:1").await;
+    let client = anonymous();
+    let target = format!("{address}/app:1").parse().unwrap();
+    let (manifest, _) = client.manifest(&target).await.unwrap();
+    assert_eq!(manifest, image.manifest);
+    client.blob(&target, &image.config.digest).await.unwrap();
+    let error = client.push(&small("other").await, &target, &|_| {}).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_blob_that_may_not_be_mounted_is_sent() {
+    let (address, storage) = with_strict_tokens(&["repository:app:pull,push"]).await;
+    put(storage, &small("base").await, "base:1").await;
+    let client = anonymous();
+    let files = tree(&[("greeter*", "own")]);
+    let image = built(files.path(), &format!("{address}/base:1"), Some(&client)).await;
+    let target = format!("{address}/app:1").parse().unwrap();
+    let pushed = client.push(&image, &target, &|_| {}).await.unwrap();
+    assert!(pushed.sent >= image.layers.iter().map(|layer| layer.size).sum::<u64>(), "{pushed:?}");
+    assert_eq!(client.manifest(&target).await.unwrap().0, image.manifest);
+}
+
+#[tokio::test]
+async fn a_registry_on_this_machine_does_not_have_the_password_told_to_another_one_openly() {
+    let router = Router::new().fallback(|| async {
+        (StatusCode::UNAUTHORIZED, [("www-authenticate", "Bearer realm=\"http://tokens.invalid/token\"")])
+    });
+    let address = listen(router).await;
+    let client = client_as(&address.to_string(), USER, PASSWORD);
+    let error = client.manifest(&format!("{address}/app:1").parse().unwrap()).await.unwrap_err();
+    assert!(matches!(&error, RegistryError::Plain { host } if host == "tokens.invalid"), "{error:?}");
 }
