@@ -77,36 +77,42 @@ impl ImagePlan {
 /// Plans the image of a project for an environment.
 pub(crate) fn plan(project: &Project, environment: Option<&EnvironmentView>) -> Result<ImagePlan, Failure> {
     match java_program(project)? {
-        Some(artifact) => of_java(project, &artifact, environment),
-        None => of_files(project, environment),
+        Some(artifact) if !wants_files(project, &artifact.path) => of_java(project, &artifact, environment),
+        Some(Artifact { path }) if names_alone(project, &path) => of_files(project, path, environment),
+        _ => of_files(project, project.build_path(), environment),
     }
 }
 
 /// The Java program of a project, where it is one: what `build.path` names, else what Maven or Gradle built.
 fn java_program(project: &Project) -> Result<Option<Artifact>, Failure> {
-    let command = project.manifest.command.as_ref();
     match &project.manifest.build.path {
         Some(path) => {
             let path = project.directory.join(path);
-            let is_program = barge_java::plan::is_program(&path);
-            Ok(Some(Artifact { path }).filter(|artifact| is_program && !wants_files(command, &artifact.path)))
+            Ok(barge_java::plan::is_program(&path).then_some(Artifact { path }))
         }
-        None => {
-            let found = artifact::find(&project.directory).map_err(|error| not_found(project, &error))?;
-            Ok(found.filter(|artifact| !wants_files(command, &artifact.path)))
-        }
+        None => match artifact::find(&project.directory) {
+            // What starts the service is said, and may be none of what is in doubt.
+            Err(_) if project.manifest.command.is_some() => Ok(None),
+            found => found.map_err(|error| not_found(project, &error)),
+        },
     }
 }
 
 /// Whether a command in barge.yaml counts on files as they were built: it names the jar, or starts something in the directory.
-fn wants_files(command: Option<&Command>, artifact: &Path) -> bool {
-    let Some(Command(words)) = command else { return false };
+fn wants_files(project: &Project, artifact: &Path) -> bool {
+    let Some(Command(words)) = &project.manifest.command else { return false };
     let name = artifact.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if artifact.is_dir() {
         !words.iter().any(|word| word.contains("barge/"))
     } else {
         words.iter().any(|word| word.contains(&name))
     }
+}
+
+/// Whether the command counts on the file itself in /app: it names the jar and no directory.
+fn names_alone(project: &Project, artifact: &Path) -> bool {
+    let Some(Command(words)) = &project.manifest.command else { return false };
+    artifact.is_file() && words.iter().any(|word| artifact.file_name().is_some_and(|name| name == word.as_str()))
 }
 
 fn not_found(project: &Project, error: &ArtifactError) -> Failure {
@@ -190,9 +196,8 @@ fn check_program(command: &Command, plan: &JavaPlan) -> Result<(), Failure> {
         .hint("`barge build --explain` shows what is; `build: {path: DIRECTORY}` takes other files"))
 }
 
-fn of_files(project: &Project, environment: Option<&EnvironmentView>) -> Result<ImagePlan, Failure> {
+fn of_files(project: &Project, path: PathBuf, environment: Option<&EnvironmentView>) -> Result<ImagePlan, Failure> {
     let command = project.command()?;
-    let path = project.build_path();
     let layer = files(&path, project.left_out()).map_err(|error| unbuilt(project, &error))?;
     let why = match (&project.manifest.build.path, project.is_built_itself()) {
         (Some(_), _) => "build.path in barge.yaml names them",

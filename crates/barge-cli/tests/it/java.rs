@@ -84,6 +84,11 @@ fn what_barge_yaml_says_of_a_java_program_holds() {
     assert_eq!((&command["command"][1], &command["kind"]), (&"-Xmx1g".into(), &"Spring Boot 3.4.1 jar".into()));
     let by_hand = explained("command: java -jar shop-1.jar\nbuild: {path: target/shop-1.jar}\n");
     assert_eq!((&by_hand["kind"], &by_hand["layers"][0]["files"]), (&"files".into(), &1.into()));
+    // The same where the build tool has left it, and not the whole project; and nobody doubts which of two it is.
+    let found = explained("command: java -jar shop-1.jar\n");
+    assert_eq!((&found["from"], &found["layers"][0]["files"]), (&"target/shop-1.jar".into(), &1.into()));
+    jar(&place, "target/other-1.jar", MANIFEST, &["BOOT-INF/classes/Other.class"]);
+    assert_eq!(explained("command: java -jar target/other-1.jar\n")["kind"], "files");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use barge_image::plan::{Content, Entry};
-use barge_image::scan::{FoundKind, scan};
+use barge_image::scan::{FoundKind, ScanError, scan};
 
 use crate::files::Files;
 use crate::layers::{self, Layers, Part};
@@ -119,7 +119,10 @@ fn named(jar: &Path, entries: &str) -> Result<Beside, PlanError> {
         if known.contains(&source) {
             continue;
         }
-        if source.is_file() {
+        if source.is_file() && !is_library(&path) {
+            // Whoever has made the jar may not be who builds, and any file could be named.
+            beside.notes.push(format!("{entry:?} of the manifest's Class-Path is no jar, and is left out"));
+        } else if source.is_file() {
             known.insert(source.clone());
             let target = library_target(&path, &taken);
             taken.insert(target.clone());
@@ -129,13 +132,20 @@ fn named(jar: &Path, entries: &str) -> Result<Beside, PlanError> {
             missing.push(entry.to_owned());
         } else if let Some(target) = directory_target(&path).filter(|_| source.is_dir()) {
             put_directory(&mut beside, &source, &target)?;
-            known.extend(beside.files.iter().map(|(file, _)| file.clone()));
         } else {
             let why = if source.is_dir() { "holds more than the program" } else { "is not there" };
             beside.notes.push(format!("the directory {entry:?} of the manifest's Class-Path {why}, and is left out"));
         }
     }
+    // A directory may hold a library that is named as well, and then has the same place.
+    let mut placed = HashSet::new();
+    beside.files.retain(|file| placed.insert(file.clone()));
     if missing.is_empty() { Ok(beside) } else { Err(PlanError::Missing { path: jar.to_owned(), missing }) }
+}
+
+fn is_library(path: &str) -> bool {
+    let end = Path::new(path).extension().unwrap_or_default();
+    ["jar", "zip", "war"].iter().any(|library| end.eq_ignore_ascii_case(library))
 }
 
 /// Where a library goes: into lib/, and into a directory of its own there where its name is taken.
@@ -155,7 +165,12 @@ fn directory_target(path: &str) -> Option<String> {
 }
 
 fn put_directory(beside: &mut Beside, source: &Path, target: &str) -> Result<(), PlanError> {
-    for item in scan(source, &[]).map_err(PlanError::Scan)? {
+    let found = match scan(source, &[]) {
+        // Java finds nothing there either.
+        Err(ScanError::Empty(_)) => return Ok(()),
+        found => found.map_err(PlanError::Scan)?,
+    };
+    for item in found {
         if let FoundKind::File { source, .. } = item.kind {
             beside.files.push((source, format!("{target}/{}", item.path)));
         }

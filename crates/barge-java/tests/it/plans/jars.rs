@@ -39,6 +39,22 @@ fn libraries_of_one_name_are_all_kept() {
 }
 
 #[test]
+fn only_jars_are_taken_and_a_directory_may_hold_one_that_is_named_too() {
+    for order in ["lib/ lib/a.jar", "lib/a.jar lib/"] {
+        let project = Project::new();
+        let manifest = format!("{MAIN}Class-Path: {order} ../id_rsa nothing/\n");
+        project.archive("target/shop.jar", &[("META-INF/MANIFEST.MF", &manifest)]);
+        project.file("target/lib/a.jar", b"jar").file("id_rsa", b"secret");
+        std::fs::create_dir(project.path().join("target/nothing")).unwrap();
+        let plan = project.plan("target/shop.jar");
+        let expected: Vec<&str> = order.split(' ').map(|entry| entry.trim_end_matches('/')).collect();
+        assert_eq!(plan.class_path[1..], expected, "{order}");
+        assert!(plan.notes.iter().any(|note| note.contains("../id_rsa")), "{:?}", plan.notes);
+        assert!(!told(&plan).replace(&plan.notes.concat(), "").contains("lib/id_rsa"));
+    }
+}
+
+#[test]
 fn jars_that_are_named_and_not_there_are_told() {
     let project = Project::new();
     let manifest = format!("{MAIN}Class-Path: lib/a.jar lib/b.jar\n");
