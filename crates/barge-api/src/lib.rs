@@ -13,8 +13,8 @@ pub use exec::{ExecFrame, ExecOpen};
 pub use exec_connection::{ExecConnection, ExecReceiver, ExecSender};
 pub use problem::{Problem, code};
 pub use types::{
-    AbortRequest, ApprovalRequest, AuditEntry, AuditList, Bases, CandidateView, EnvironmentList, EnvironmentView, FailureView,
-    GatePolicy, InstanceList, InstanceView, LogLines, NewRelease, NewToken, ProbeView, ReleaseList, ReleaseState,
-    ReleaseView, RestartRequest, RollbackRequest, RolloutAnswer, ScaleRequest, ServiceList, ServiceStatus,
-    ServiceSummary, StreamEvent, TimelineView, TokenCreated, TokenList, TokenRole, TokenView, Whoami,
+    AbortRequest, ApprovalRequest, AuditEntry, AuditList, Bases, CandidateView, EnvironmentList, EnvironmentView,
+    FailureView, GatePolicy, InstanceList, InstanceView, LogLines, NewRelease, NewToken, ProbeView, ReleaseList,
+    ReleaseState, ReleaseView, RestartRequest, RollbackRequest, RolloutAnswer, ScaleRequest, ServiceList,
+    ServiceStatus, ServiceSummary, StreamEvent, TimelineView, TokenCreated, TokenList, TokenRole, TokenView, Whoami,
 };
