@@ -57,7 +57,7 @@ pub(crate) fn failure(error: &RegistryError) -> Failure {
 }
 
 /// Why a registry cannot be reached, as far as it is known from the words of the TLS library, which has no others.
-fn unreachable(host: &str, error: &reqwest::Error) -> Option<String> {
+pub(crate) fn unreachable(host: &str, error: &reqwest::Error) -> Option<String> {
     let words = barge_runtime::chain(error);
     if words.contains("InvalidContentType") {
         return Some(format!(

@@ -94,16 +94,21 @@ pub(super) async fn push(built: &Built, registry: &str, push: &Push, activity: &
     let client = registries::client(registries::credentials(&target.host, user, password)?)?;
     activity.now(&format!("pushing to {}", target.name()));
     let pushed = client.push(&built.image, &target, &|part| activity.part(&part)).await.map_err(|source| {
-        let kind = match source {
-            RegistryError::Unreachable { .. } => Kind::Unreachable,
-            RegistryError::Unauthorized { .. } => Kind::Refused,
-            _ => Kind::General,
+        let (kind, hint) = match &source {
+            RegistryError::Unreachable { host, source } => {
+                let elsewhere = || "--push-to names the registry as this machine reaches it".to_owned();
+                (Kind::Unreachable, Some(registries::unreachable(host, source).unwrap_or_else(elsewhere)))
+            }
+            RegistryError::Unauthorized { .. } => {
+                let hint = "say who you are there with --registry-user and --registry-password-file";
+                (Kind::Refused, Some(hint.to_owned()))
+            }
+            _ => (Kind::General, None),
         };
         let failure = Failure::from_error(kind, &ImageError::Push { name: target.name(), source });
-        match kind {
-            Kind::Refused => failure.hint("say who you are there with --registry-user and --registry-password-file"),
-            Kind::Unreachable => failure.hint("--push-to names the registry as this machine reaches it"),
-            _ => failure,
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
         }
     })?;
     activity.line(Style::Plain, &format!("pushed {} ({} sent)", built.reference, bytes(pushed.sent)));
