@@ -41,7 +41,6 @@ impl Default for World {
             releases: Vec::new(),
             retention: Retention::default(),
             gate: GatePolicy::default(),
-            bases: barge_api::Bases::default(),
             actor: "ann",
             status: RolloutStatus::default(),
             observed: Observed::default(),
