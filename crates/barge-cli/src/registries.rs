@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use barge_image::registry::{Places, Settings, config};
-use barge_image::{Cache, Client, Credentials, RegistryError};
+use barge_image::{Client, Credentials, RegistryError};
 
 use crate::failure::{Failure, Kind};
 use crate::places;
 
 /// Where the user's files about registries are.
 pub(crate) fn user_places() -> Places {
-    Places::of_user(places::config(), Cache::place(|name| std::env::var_os(name)))
+    Places::of_user(places::config(), places::cache())
 }
 
 /// A client with the user's settings; `credentials` are known beside those that the user's files have.

@@ -19,6 +19,7 @@ use crate::arguments::Globals;
 use crate::failure::{Failure, Kind};
 use crate::image::statements::{self, Origin};
 use crate::image::{self, base, explain};
+use crate::places;
 use crate::project::Project;
 use crate::registries;
 use crate::session::Session;
@@ -181,7 +182,7 @@ pub(crate) async fn build_image(
 
 /// What earlier builds of this user have made. Without it, a build takes longer.
 pub(crate) fn user_cache() -> Option<Cache> {
-    let directory = Cache::place(|name| std::env::var_os(name))?;
+    let directory = places::cache()?;
     match Cache::open(&directory, cache::LIMIT) {
         Ok(cache) => Some(cache),
         Err(error) => {

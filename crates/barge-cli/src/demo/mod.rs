@@ -18,6 +18,7 @@ use clap::Parser;
 use crate::arguments::{Globals, Line};
 use crate::commands;
 use crate::failure::{Failure, Kind};
+use crate::places;
 use crate::platform::{DataDirectory, EnvironmentConfig, Platform, PlatformConfig, Ports};
 use crate::terminal::{Style, Terminal};
 use greeter::Version;
@@ -52,6 +53,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         .prefix("barge-demo-")
         .tempdir()
         .map_err(|error| Failure::io("make a directory for the demo", &error))?;
+    places::keep_cache_in(temporary.path().join("cache"));
     let directory = DataDirectory::open(temporary.path().join("data"))?;
     let mut stage = Stage::new(globals, terminal, temporary.path().join("greeter"), &args)?;
     let ended = match args.cluster.kubernetes {
