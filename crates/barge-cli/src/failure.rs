@@ -120,6 +120,14 @@ impl Failure {
         self
     }
 
+    /// The same where there is something to advise.
+    pub(crate) fn hint_if(self, hint: Option<impl Into<String>>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
+
     /// What was seen, line by line.
     #[must_use]
     pub(crate) fn details(mut self, details: Vec<String>) -> Self {

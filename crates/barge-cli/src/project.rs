@@ -82,11 +82,7 @@ impl Project {
             let told = error.to_string();
             // Editors and terminals turn PATH:LINE:COLUMN into a link.
             let told = told.strip_prefix(MANIFEST).map_or(told.clone(), |rest| format!("{}{rest}", path.display()));
-            let failure = Failure::new(Kind::Usage, told);
-            match error.meant() {
-                Some(meant) => failure.hint(meant),
-                None => failure,
-            }
+            Failure::new(Kind::Usage, told).hint_if(error.meant())
         })?;
         Ok(Self { directory: directory.to_owned(), manifest })
     }

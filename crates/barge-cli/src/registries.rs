@@ -49,11 +49,7 @@ pub(crate) fn failure(error: &RegistryError) -> Failure {
         }
         _ => (Kind::General, None),
     };
-    let failure = Failure::from_error(kind, error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::from_error(kind, error).hint_if(hint)
 }
 
 /// Why a registry cannot be reached, as far as it is known from the words of the TLS library, which has no others.

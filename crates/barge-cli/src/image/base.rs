@@ -96,9 +96,10 @@ pub(crate) async fn pinned(
     if let Some((lock, change)) = &pinned.change {
         match lock.write(&path) {
             Ok(()) => sink(Event::Locked(told(&reference, lock, change))),
-            Err(error) => {
-                sink(Event::Warning(format!("{}; the next build asks again what {reference} means", chain(&error))))
-            }
+            Err(error) => sink(Event::Warning(format!(
+                "{}; the next build asks again what {reference} means",
+                barge_runtime::chain(&error)
+            ))),
         }
     }
     Ok(pinned.reference.to_string())
@@ -111,12 +112,5 @@ fn told(reference: &Reference, lock: &Lock, change: &Change) -> String {
         Change::First => format!("{file} pins {reference} to {now}"),
         Change::Moved { from } => format!("{file} moves {reference} from {} to {now}", from.short()),
         Change::Renamed { from } => format!("{file} pins {reference} to {now}; it was for {from} before"),
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

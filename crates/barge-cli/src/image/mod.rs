@@ -116,12 +116,8 @@ fn names_alone(project: &Project, artifact: &Path) -> bool {
 }
 
 fn not_found(project: &Project, error: &ArtifactError) -> Failure {
-    let failure = Failure::from_error(Kind::Usage, error);
-    let failure = failure.context(&format!("look for the program of {}", project.manifest.name));
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    let doing = format!("look for the program of {}", project.manifest.name);
+    Failure::from_error(Kind::Usage, error).context(&doing).hint_if(error.hint())
 }
 
 fn of_java(
@@ -160,12 +156,8 @@ fn of_java(
 }
 
 fn not_planned(project: &Project, error: &PlanError) -> Failure {
-    let failure = Failure::from_error(Kind::Usage, error);
-    let failure = failure.context(&format!("plan the image of {}", project.manifest.name));
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    let doing = format!("plan the image of {}", project.manifest.name);
+    Failure::from_error(Kind::Usage, error).context(&doing).hint_if(error.hint())
 }
 
 /// What barge.yaml says that concerns a JVM, in whatever environment.

@@ -105,11 +105,7 @@ pub(super) async fn push(built: &Built, registry: &str, push: &Push, activity: &
             }
             _ => (Kind::General, None),
         };
-        let failure = Failure::from_error(kind, &ImageError::Push { name: target.name(), source });
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        Failure::from_error(kind, &ImageError::Push { name: target.name(), source }).hint_if(hint)
     })?;
     activity.line(Style::Plain, &format!("pushed {} ({} sent)", built.reference, bytes(pushed.sent)));
     Ok(pushed.sent)
