@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::process::Command;
 
-use tokio::net::TcpListener;
-
 use crate::support::Registry;
 
 /// What the suite is told not to try: the specification leaves it to the registry, and ours does not have it.
@@ -17,12 +15,7 @@ const LEFT_OUT: [(&str, &str); 1] = [
 async fn the_specifications_own_suite_has_nothing_to_object_to() {
     let Some(suite) = barge_testkit::tool("oci-conformance") else { return };
     let registry = Registry::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn({
-        let router = registry.router.clone();
-        async move { axum::serve(listener, router).await }
-    });
+    let address = registry.listen().await;
     let results = tempfile::tempdir().unwrap();
     // What the next version asks for beyond it can be told by this one already.
     for version in ["1.1", "1.1+dev"] {

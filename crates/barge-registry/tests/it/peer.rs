@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::support::{INDEX, MANIFEST, Registry, digest, manifest};
 
@@ -46,12 +45,7 @@ async fn run(program: &Path, arguments: &[&str]) -> String {
 async fn skopeo_pushes_inspects_pulls_and_deletes() {
     let Some(skopeo) = barge_testkit::tool("skopeo") else { return };
     let registry = Registry::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn({
-        let router = registry.router.clone();
-        async move { axum::serve(listener, router).await }
-    });
+    let address = registry.listen().await;
     let (from, to) = (registry.directory.path().join("from"), registry.directory.path().join("to"));
     let name = layout(&from);
     let image = format!("docker://{address}/group/app:1");

@@ -1,5 +1,6 @@
 //! A registry in a temporary directory, asked without a network where that is enough.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use barge_registry::{Storage, Verdict, router};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 /// No wait in these tests is longer.
@@ -56,6 +58,15 @@ impl Registry {
         let storage = Storage::open(directory.path().join("registry"), limit).unwrap();
         let router = router(storage.clone(), Arc::new(|_, _| Verdict::Granted));
         Self { directory, storage, router }
+    }
+
+    /// Serves on a port of this machine until the test ends.
+    pub(crate) async fn listen(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.router.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
     }
 
     /// The routes of the same registry under other settings.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::support::{DEADLINE, Registry, digest};
 
@@ -331,18 +331,10 @@ async fn a_second_request_for_an_upload_is_refused_while_the_first_goes_on() {
     assert_eq!((first.status, first.header("range")), (StatusCode::ACCEPTED, "0-3"));
 }
 
-async fn listen(registry: &Registry) -> std::net::SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = registry.router.clone();
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    address
-}
-
 #[tokio::test]
 async fn a_client_that_vanishes_in_the_middle_leaves_an_upload_that_can_go_on() {
     let registry = Registry::new();
-    let address = listen(&registry).await;
+    let address = registry.listen().await;
     let location = registry.begin("a").await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf");
@@ -377,7 +369,7 @@ async fn until(mut condition: impl FnMut() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_that_push_the_same_blob_at_once_all_succeed() {
     let registry = Registry::new();
-    let address = listen(&registry).await;
+    let address = registry.listen().await;
     let content = "x".repeat(300_000);
     let name = digest(content.as_bytes());
     let pushes = (0..8).map(|client| {
