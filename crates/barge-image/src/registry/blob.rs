@@ -73,12 +73,13 @@ impl Client {
                 empty => empty.insert(self.open(blob).await?),
             };
             let moved = |bytes| told(Progress::of(blob, Step::Moved { bytes }));
-            let piece = self.piece(&target.host);
+            // What was learned meanwhile by another blob's push holds as well.
+            let piece = self.piece(&target.host).map(|piece| piece.max(least)).filter(|piece| *piece < blob.size);
             let response = match piece {
                 None => self.send_whole(blob, target, &location, content, &moved).await?,
-                Some(piece) => self.send_pieces(blob, target, location, piece.max(least), (content, &moved)).await?,
+                Some(piece) => self.send_pieces(blob, target, location, piece, (content, &moved)).await?,
             };
-            let smaller = PIECES.iter().find(|smaller| piece.is_none_or(|piece| **smaller < piece));
+            let smaller = PIECES.iter().find(|smaller| **smaller < piece.unwrap_or(blob.size));
             match smaller.filter(|_| response.status() == StatusCode::PAYLOAD_TOO_LARGE) {
                 None => return checked(target, &what, response).await.map(|_| Step::Sent),
                 Some(smaller) => self.learn_piece(&target.host, *smaller),

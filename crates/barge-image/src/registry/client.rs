@@ -293,9 +293,9 @@ impl Client {
         self.learned().pieces.get(host).copied()
     }
 
-    /// Remembers it.
+    /// Remembers it. Of pushes side by side the one that learned the smaller size is right.
     pub(super) fn learn_piece(&self, host: &str, bytes: u64) {
-        self.learned().pieces.insert(host.to_owned(), bytes);
+        self.learned().pieces.entry(host.to_owned()).and_modify(|known| *known = bytes.min(*known)).or_insert(bytes);
     }
 }
 

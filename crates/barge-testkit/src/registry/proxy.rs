@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Bytes, Frame, Incoming};
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -75,6 +76,8 @@ struct Shared {
     http: reqwest::Client,
     faults: Mutex<Vec<Fault>>,
     seen: Mutex<Vec<Seen>>,
+    /// The largest body that it lets through, in bytes.
+    limit: AtomicU64,
 }
 
 type Answer = Response<BoxBody<Bytes, io::Error>>;
@@ -102,7 +105,8 @@ impl FaultProxy {
         // reqwest wants one; where another test has set it, that one will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let shared = Arc::new(Shared { registry, http, faults: Mutex::default(), seen: Mutex::default() });
+        let limit = AtomicU64::new(u64::MAX);
+        let shared = Arc::new(Shared { registry, http, faults: Mutex::default(), seen: Mutex::default(), limit });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let proxy = Self { address, shared: Arc::clone(&shared) };
@@ -137,6 +141,11 @@ impl FaultProxy {
     /// Makes trouble, not with the first of the requests.
     pub fn fail_later(&self, fault: Fault) {
         self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+    }
+
+    /// Answers 413 to requests with a longer body, in bytes, as a proxy with a limit of its own does.
+    pub fn limit(&self, body: u64) {
+        self.shared.limit.store(body, Ordering::Relaxed);
     }
 
     /// What it has seen up to now.
@@ -199,6 +208,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<A
 
 impl Shared {
     fn trouble(&self, request: &Request<Incoming>) -> Option<Trouble> {
+        if request.body().size_hint().lower() > self.limit.load(Ordering::Relaxed) {
+            return Some(Trouble::Answer(413, vec![]));
+        }
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let path = request.uri().to_string();
         let concerns =
