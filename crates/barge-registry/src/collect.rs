@@ -206,9 +206,10 @@ fn names(manifest: &Path) -> Result<Vec<String>, StorageError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         bytes => bytes.map_err(io("read", manifest))?,
     };
-    // Searched as text: whatever kind of manifest it is, what it may need is kept. That of which it only says something it does not need.
+    // Searched as text: whatever kind of manifest it is, what it may need is kept. As text that is written anew: as it came, a digest may
+    // have escapes in it. That of which it only says something it does not need.
     let text = match serde_json::from_slice(&bytes) {
-        Ok(serde_json::Value::Object(mut document)) if document.contains_key("subject") => {
+        Ok(serde_json::Value::Object(mut document)) => {
             document.remove("subject");
             serde_json::Value::Object(document).to_string()
         }

@@ -69,6 +69,27 @@ async fn a_tagged_index_keeps_the_manifests_that_it_names() {
 }
 
 #[tokio::test]
+async fn a_digest_that_is_written_with_escapes_keeps_its_blob() {
+    let registry = Registry::new();
+    let config = registry.blob("a", "{}").await;
+    let layer = registry.blob("a", "layer").await;
+    let part = |kind: &str, digest: &str| json!({ "mediaType": kind, "digest": digest, "size": 1 });
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": crate::support::MANIFEST,
+        "config": part("application/vnd.oci.image.config.v1+json", &config),
+        "layers": [part("application/vnd.oci.image.layer.v1.tar", &layer)],
+    });
+    // The same to every reader of JSON.
+    let text = manifest.to_string().replace(&layer, &layer.replace(':', "\\u003a"));
+    assert!(text.contains("sha256\\u003a"), "{text}");
+    let answer = registry.call("PUT", "/v2/a/manifests/1", &[("content-type", crate::support::MANIFEST)], text).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    assert_eq!(registry.storage.collect(&BTreeSet::new(), NONE).unwrap(), Collected::default());
+    assert!(has(&registry, &format!("/v2/a/blobs/{layer}")).await);
+}
+
+#[tokio::test]
 async fn a_collection_makes_room() {
     let registry = Registry::with_limit(100);
     registry.blob("a", &"x".repeat(90)).await;
