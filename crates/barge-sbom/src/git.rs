@@ -19,6 +19,26 @@ const LIMIT: u64 = 4096;
 /// How often a running git is looked at.
 const POLL: Duration = Duration::from_millis(2);
 
+/// Variables that say which repository is meant and what of it, which git sets for its hooks (`git rev-parse --local-env-vars`, without
+/// those of settings). A hook that deploys another project, or one in a directory below, would get the answer of its own repository.
+const OF_A_REPOSITORY: [&str; 15] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NAMESPACE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+];
+
 /// Where the code of a project comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
@@ -30,7 +50,7 @@ pub struct Commit {
     pub dirty: Option<bool>,
 }
 
-/// The commit of the project in `directory`. Only what is below it counts for dirty.
+/// The commit of the project in `directory`, whatever repository the caller's variables name. Only what is below it counts for dirty.
 pub fn commit(directory: &Path) -> Option<Commit> {
     commit_asked(OsStr::new("git"), directory, TIME)
 }
@@ -63,7 +83,11 @@ struct Git<'a> {
 impl Git<'_> {
     /// The beginning of what it says, if it succeeds in time.
     fn ask(&self, words: &[&str]) -> Option<String> {
-        let mut git = Command::new(self.program)
+        let mut git = Command::new(self.program);
+        for variable in OF_A_REPOSITORY {
+            git.env_remove(variable);
+        }
+        let mut git = git
             .arg("-C")
             .arg(self.directory)
             // Nothing is to be written into the repository, and no monitor is to be started that stays.

@@ -53,6 +53,72 @@ fn a_commit_is_known_with_its_source_and_whether_anything_differs() {
     assert_eq!(commit(&shop).unwrap().dirty, Some(true));
 }
 
+/// Names the project of which [`asked_in_a_hook`] says the commit.
+const PROJECT: &str = "BARGE_TEST_GIT_PROJECT";
+
+/// Begins the line with what was found.
+const FOUND: &str = "the commit is ";
+
+/// What a hook starts. In the tests' own process it does nothing.
+#[test]
+fn asked_in_a_hook() {
+    let Some(project) = std::env::var_os(PROJECT) else { return };
+    println!("{FOUND}{:?}", commit(Path::new(&project)).map(|found| (found.revision, found.dirty)));
+}
+
+/// Has a hook ask for the commit of a project. `hooks` is the directory of a repository's hooks.
+fn hook(hooks: &Path, name: &str, project: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let test = std::env::current_exe().unwrap();
+    let [project, test, told] = [project, &test, &hooks.join("told")].map(|path| path.display().to_string());
+    let script = format!(
+        "#!/bin/sh\n{PROJECT}='{project}' exec '{test}' --exact git::asked_in_a_hook --nocapture >'{told}' 2>&1\n"
+    );
+    std::fs::create_dir_all(hooks).unwrap();
+    std::fs::write(hooks.join(name), script).unwrap();
+    std::fs::set_permissions(hooks.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// What the hook was told.
+fn told(hooks: &Path) -> String {
+    let told = std::fs::read_to_string(hooks.join("told")).unwrap();
+    let line = told.lines().find_map(|line| line.split_once(FOUND));
+    line.unwrap_or_else(|| panic!("{told}")).1.to_owned()
+}
+
+/// Commits a file; the result is what is said of that commit, where nothing differs from it.
+fn committed(directory: &Path, name: &str) -> String {
+    std::fs::write(directory.join(name), name).unwrap();
+    git(directory, &["add", "."]);
+    git(directory, &["commit", "--quiet", "-m", name, "--", name]);
+    format!("Some(({:?}, Some(false)))", git(directory, &["rev-parse", "HEAD"]))
+}
+
+#[test]
+fn a_hook_is_told_of_the_project_and_not_of_its_own_repository() {
+    let (Some(project), Some(own)) = (repository(), repository()) else { return };
+    let expected = committed(project.path(), "project");
+    committed(own.path(), "first");
+    // A working directory beside the first one: git names both the repository and the index to its hooks.
+    let beside = own.path().join("beside");
+    git(own.path(), &["worktree", "add", "--quiet", beside.to_str().unwrap()]);
+    let hooks = own.path().join(".git/hooks");
+    hook(&hooks, "post-commit", project.path());
+    committed(&beside, "second");
+    assert_eq!(told(&hooks), expected);
+}
+
+#[test]
+fn a_hook_of_a_repository_that_is_pushed_to_is_told_of_the_project() {
+    let Some(project) = repository() else { return };
+    let expected = committed(project.path(), "project");
+    let central = TempDir::new().unwrap();
+    git(central.path(), &["init", "--quiet", "--bare"]);
+    hook(&central.path().join("hooks"), "post-receive", project.path());
+    git(project.path(), &["push", "--quiet", central.path().to_str().unwrap(), "HEAD:refs/heads/main"]);
+    assert_eq!(told(&central.path().join("hooks")), expected);
+}
+
 #[test]
 fn more_changes_than_anybody_reads_are_changes() {
     let Some(repository) = repository() else { return };
