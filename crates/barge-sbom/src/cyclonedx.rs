@@ -13,6 +13,9 @@ pub const MEDIA_TYPE: &str = "application/vnd.cyclonedx+json";
 /// Refers to the image within a document.
 const IMAGE: &str = "image";
 
+/// Says why a library is known by its name alone.
+const UNREAD: &str = "barge:unread";
+
 /// Writes a bill.
 pub fn write(bill: &Bill) -> Vec<u8> {
     let mut components: Vec<Value> = bill.base.iter().map(base).collect();
@@ -81,6 +84,9 @@ fn library(library: &Library) -> Value {
         "identity": [{ "field": "purl", "methods": [{ "technique": technique(library.source), "confidence": confidence(library.source) }] }],
         "occurrences": [{ "location": format!("/{}", library.path) }],
     });
+    if let Some(why) = &library.unread {
+        component["properties"] = json!([{ "name": UNREAD, "value": why }]);
+    }
     if !library.bundled.is_empty() {
         component["components"] = library.bundled.iter().map(|one| named("library", one)).collect();
     }

@@ -1,7 +1,8 @@
 //! The libraries in the layers of an image: each jar with its digest, and what it says of itself.
 //!
-//! A jar that cannot be read as one is a library all the same, known by its name and digest. What is in a layer stays true as long as the
-//! layer has its digest, so callers may keep it.
+//! A jar that cannot be read as one, or not as a whole, is a library all the same, known by its name and digest, with a word of why. What is
+//! in a layer stays true as long as the layer has its digest, so callers may keep it: what may be otherwise the next time, such as a disk
+//! that is full, is an error instead.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use barge_image::layer;
 use barge_image::plan::{Content, Entry, PlannedLayer};
+use barge_java::archive::{ArchiveFault, MemberFault};
 use barge_java::manifest::{self, Attributes};
 use barge_java::{Archive, ArchiveError};
 use serde::{Deserialize, Serialize};
@@ -66,6 +68,9 @@ pub struct Library {
     pub source: Source,
     /// Others that were packed into it.
     pub bundled: Vec<Coordinates>,
+    /// Why it could not be looked into, so that it is known by its name alone.
+    #[serde(default)]
+    pub unread: Option<String>,
 }
 
 /// What is in a layer.
@@ -114,24 +119,31 @@ fn is_properties(path: &str) -> bool {
 fn library(path: &str, content: &Content, opened: &mut BTreeMap<PathBuf, Archive>) -> Result<Library, LibraryError> {
     let read = |source| LibraryError::Read { path: path.to_owned(), source };
     let refused = |source| LibraryError::Archive { path: path.to_owned(), source };
-    let archive = match content {
-        Content::Path(file) => readable(Archive::open_library(file)).map_err(refused)?,
-        Content::Inside(inside) => {
-            let outer = outer(inside.archive(), opened).map_err(refused)?;
-            readable(outer.open_inside(inside.member())).map_err(refused)?
-        }
-        Content::Bytes(_) => None,
-    };
     let name = path.rsplit('/').next().unwrap_or(path);
-    let Some(archive) = archive else {
-        let sha256 = hash(open(content).map_err(read)?).map_err(read)?;
-        let coordinates = Coordinates::of_jar(name, &Attributes::default());
-        let (path, bundled) = (path.to_owned(), Vec::new());
-        return Ok(Library { path, sha256, coordinates, source: Source::NameAndManifest, bundled });
+    let jar = match content {
+        Content::Path(file) => Archive::open_library(file),
+        Content::Inside(inside) => outer(inside.archive(), opened).map_err(refused)?.open_inside(inside.member()),
+        Content::Bytes(_) => return unread(path, content, "it was made with the image".to_owned()),
     };
-    let sha256 = hash(archive.raw()).map_err(read)?;
-    let (coordinates, source, bundled) = identify(name, &archive);
-    Ok(Library { path: path.to_owned(), sha256, coordinates, source, bundled })
+    let jar = match jar {
+        Ok(jar) => jar,
+        Err(error) => {
+            let why = odd(&error).ok_or_else(|| refused(error))?;
+            return unread(path, content, why);
+        }
+    };
+    let sha256 = hash(jar.raw()).map_err(read)?;
+    let (coordinates, source, bundled) = identify(name, &jar);
+    Ok(Library { path: path.to_owned(), sha256, coordinates, source, bundled, unread: None })
+}
+
+/// A library of which only its name and its bytes are known.
+fn unread(path: &str, content: &Content, why: String) -> Result<Library, LibraryError> {
+    let read = |source| LibraryError::Read { path: path.to_owned(), source };
+    let sha256 = hash(open(content).map_err(read)?).map_err(read)?;
+    let coordinates = Coordinates::of_jar(path.rsplit('/').next().unwrap_or(path), &Attributes::default());
+    let (source, bundled) = (Source::NameAndManifest, Vec::new());
+    Ok(Library { path: path.to_owned(), sha256, coordinates, source, bundled, unread: Some(why) })
 }
 
 /// The archive that holds others, opened once.
@@ -142,12 +154,15 @@ fn outer<'a>(path: &Path, opened: &'a mut BTreeMap<PathBuf, Archive>) -> Result<
     Ok(&opened[path])
 }
 
-/// None for what is no archive, whatever its name says. It is in the image as it is, and so in the list.
-fn readable(opened: Result<Archive, ArchiveError>) -> Result<Option<Archive>, ArchiveError> {
-    match opened {
-        Ok(archive) => Ok(Some(archive)),
-        Err(ArchiveError::Archive { .. }) => Ok(None),
-        Err(error) => Err(error),
+/// What is odd about a jar itself, said so that it is the same on every machine; none for what may be otherwise the next time. Such a jar is
+/// in the image as it is, and so in the list.
+fn odd(error: &ArchiveError) -> Option<String> {
+    match error {
+        ArchiveError::Read { .. }
+        | ArchiveError::Archive { source: ArchiveFault::Changed, .. }
+        | ArchiveError::Member { source: MemberFault::Unpack(_), .. } => None,
+        ArchiveError::Archive { source, .. } => Some(source.to_string()),
+        ArchiveError::Member { member, source, .. } => Some(format!("{member}: {source}")),
     }
 }
 

@@ -62,6 +62,9 @@ impl Parts {
         let mut own = package(&id, &library.coordinates, "LIBRARY");
         own["packageFileName"] = json!(library.path);
         own["checksums"] = json!([sha256(&library.sha256)]);
+        if let Some(why) = &library.unread {
+            own["comment"] = json!(format!("known by its name alone: {why}"));
+        }
         self.add(own, relation(IMAGE, "CONTAINS", &id));
         for (part, bundled) in library.bundled.iter().enumerate() {
             let inner = format!("{id}-{part}");

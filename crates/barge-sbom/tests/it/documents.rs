@@ -51,6 +51,7 @@ fn the_bytes_stay_what_they_are() {
         coordinates: coordinates("words"),
         source: Source::Maven,
         bundled: vec![coordinates("letters")],
+        unread: None,
     };
     let bill = Bill {
         service: "shop".to_owned(),
@@ -68,6 +69,17 @@ fn the_bytes_stay_what_they_are() {
             "sha256:dc02e8ecb0ead0f4557ed525232687635fad03c92a9caa8731034136a75cbdd5"
         ]
     );
+}
+
+#[test]
+fn both_formats_say_why_a_library_is_known_by_its_name_alone() {
+    let [bill, _] = bills();
+    let whys: Vec<&String> = bill.libraries.iter().filter_map(|library| library.unread.as_ref()).collect();
+    assert_eq!(whys.len(), 2);
+    for bytes in [cyclonedx::write(&bill), spdx::write(&bill)] {
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(whys.iter().all(|why| text.contains(why.as_str())), "{text}");
+    }
 }
 
 /// Where the validators' Python is.

@@ -22,12 +22,13 @@ fn libraries_are_the_same_wherever_they_are_packed() {
             "pkg:maven/com.h2database/h2@2.3.232",
             "pkg:maven/com.fasterxml.jackson.core/jackson-core@2.17.1",
             "pkg:generic/no-archive@1.0",
+            "pkg:generic/overlapping@2.1",
             "pkg:maven/org.example/shaded@3",
             "pkg:maven/org.springframework/spring-core@6.2.1",
         ]
     );
     assert_eq!(here.program.as_ref().unwrap().purl().unwrap(), "pkg:maven/org.example/shop@1.4");
-    let shaded = &here.libraries[4];
+    let shaded = &here.libraries[5];
     assert_eq!((shaded.path.as_str(), shaded.source), ("app/lib/shaded-3.jar", Source::Maven));
     let bundled: Vec<_> = shaded.bundled.iter().map(|one| one.purl().unwrap()).collect();
     assert_eq!(bundled, ["pkg:maven/com.google.guava/guava@33.0.0-jre", "pkg:maven/org.x/y@1"]);
@@ -36,6 +37,22 @@ fn libraries_are_the_same_wherever_they_are_packed() {
         let library = here.libraries.iter().find(|one| one.path == path).unwrap();
         assert_eq!(format!("sha256:{}", library.sha256), barge_image::layer::digest(&bytes), "{name}");
     }
+}
+
+#[test]
+fn a_library_that_is_odd_loses_no_more_than_its_own_details() {
+    let directory = TempDir::new().unwrap();
+    let here = bill(&in_directory(directory.path()));
+    let unread: Vec<_> =
+        here.libraries.iter().filter_map(|one| Some((one.path.as_str(), one.unread.as_deref()?))).collect();
+    let overlap = "its bytes are those of another member too, which only archives do that are made to fill disks";
+    assert_eq!(
+        unread,
+        [
+            ("app/lib/no-archive-1.0.jar", "it is no zip archive, which jars and wars are"),
+            ("app/lib/overlapping-2.1.jar", format!("other: {overlap}").as_str()),
+        ]
+    );
 }
 
 #[test]

@@ -64,7 +64,18 @@ pub(crate) fn jars() -> Vec<(&'static str, Vec<u8>)> {
             ),
         ),
         ("no-archive-1.0.jar", b"this is no archive".to_vec()),
+        ("overlapping-2.1.jar", overlapping()),
     ]
+}
+
+/// A jar whose list of members names the same bytes for two of them, as some that are made to be unreadable do.
+fn overlapping() -> Vec<u8> {
+    let members = [maven("org.example", "overlapping", "2.1"), ("other".to_owned(), b"other".to_vec())];
+    let mut bytes = jar(&members, CompressionMethod::Stored);
+    // The second record of the list; where its member begins is 42 bytes behind the record's own start (APPNOTE 4.3.12).
+    let record = bytes.windows(4).rposition(|four| four == b"PK\x01\x02").unwrap();
+    bytes[record + 42..record + 46].fill(0);
+    bytes
 }
 
 /// Layers of a program whose libraries are in an archive at `path`, which is written.
