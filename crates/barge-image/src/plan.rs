@@ -80,6 +80,18 @@ pub enum Entry {
     },
 }
 
+impl From<FoundKind> for Entry {
+    fn from(found: FoundKind) -> Self {
+        match found {
+            FoundKind::Directory => Self::Directory,
+            FoundKind::File { source, size, executable } => {
+                Self::File { content: Content::Path(source), size, executable, stamped: false }
+            }
+            FoundKind::Link { target } => Self::Link { target },
+        }
+    }
+}
+
 /// A layer's entries by path, sorted; every parent is there.
 pub type LayerPlan = BTreeMap<String, Entry>;
 
@@ -117,15 +129,7 @@ pub fn files(found: &[Found]) -> LayerPlan {
     let mut plan = LayerPlan::new();
     plan.insert(APP.to_owned(), Entry::Directory);
     for item in found {
-        let entry = match &item.kind {
-            FoundKind::Directory => Entry::Directory,
-            FoundKind::File { source, size, executable } => {
-                let content = Content::Path(source.clone());
-                Entry::File { content, size: *size, executable: *executable, stamped: false }
-            }
-            FoundKind::Link { target } => Entry::Link { target: target.clone() },
-        };
-        place(&mut plan, format!("{APP}/{}", item.path), entry);
+        place(&mut plan, format!("{APP}/{}", item.path), Entry::from(item.kind.clone()));
     }
     plan
 }

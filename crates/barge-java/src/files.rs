@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use barge_image::plan::{Content, Entry};
 use barge_image::scan::{FoundKind, scan};
@@ -13,6 +13,21 @@ use crate::plan::PlanError;
 
 /// The most that a manifest or an index may have, in bytes. A manifest with a thousand signed classes has less than a tenth.
 const TEXT_LIMIT: u64 = 4 << 20;
+
+/// What is in a directory that keeps its shape, by paths below it: its files, and links that stay inside as links. One that leads out of it is
+/// an error that names it.
+pub(crate) fn tree(directory: &Path) -> Result<Vec<(String, Entry)>, PlanError> {
+    let found = scan(directory, &[]).map_err(PlanError::Scan)?;
+    let found = found.into_iter().filter(|item| item.kind != FoundKind::Directory);
+    Ok(found.map(|item| (item.path, Entry::from(item.kind))).collect())
+}
+
+/// A relative path without '.' in it, which is empty for the directory itself; none for one that leads out of that.
+pub(crate) fn plain(path: &str) -> Option<String> {
+    let parts = Path::new(path).components().filter(|part| *part != Component::CurDir);
+    let names = parts.map(|part| if let Component::Normal(name) = part { name.to_str() } else { None });
+    names.collect::<Option<Vec<&str>>>().map(|names| names.join("/"))
+}
 
 /// The files of a program.
 #[derive(Debug)]

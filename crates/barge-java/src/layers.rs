@@ -62,6 +62,11 @@ impl Layers {
         Self { artifact: artifact.to_owned(), parts: BTreeMap::new(), own: Vec::new() }
     }
 
+    /// What they are of.
+    pub(crate) fn artifact(&self) -> &Path {
+        &self.artifact
+    }
+
     /// Puts a file below /app.
     pub(crate) fn put(&mut self, part: Part, path: &str, entry: Entry) -> Result<(), PlanError> {
         self.check(path)?;

@@ -13,6 +13,7 @@ mod layers;
 pub mod manifest;
 pub mod options;
 pub mod plan;
+mod script;
 mod start;
 
 pub use archive::{Archive, ArchiveError};

@@ -104,6 +104,22 @@ pub enum PlanError {
         /// What is missing.
         what: &'static str,
     },
+    /// Files that a start script names and nobody has put there.
+    #[error("{} names {}, which {} not there", path.display(), missing.join(", "), if missing.len() == 1 { "is" } else { "are" })]
+    NotInstalled {
+        /// Gradle's start script.
+        path: PathBuf,
+        /// What is not there.
+        missing: Vec<String>,
+    },
+    /// Several programs in one directory.
+    #[error("{path} has several start scripts in bin/, and none of its own name: {}", scripts.join(", "))]
+    Scripts {
+        /// The directory that Gradle has written.
+        path: PathBuf,
+        /// The names of the scripts.
+        scripts: Vec<String>,
+    },
     /// A path that Tomcat cannot serve an application at.
     #[error("context_path {0:?} cannot be one: letters, digits, '-', '_', '.' and '/' between them")]
     ContextPath(String),
@@ -124,6 +140,10 @@ impl PlanError {
                 "have the build put them there (maven-dependency-plugin's `copy-dependencies` with outputDirectory), or make a jar with everything in it",
             ),
             Self::Link(_) => Some("name the jar or war itself: `build: {path: FILE}`"),
+            Self::NotInstalled { .. } => Some("`gradle installDist` anew"),
+            Self::Script { .. } | Self::Scripts { .. } => Some(
+                "`build: {path: build/install/NAME}` with `command: bin/NAME` in barge.yaml starts a script itself, with the directory as it is",
+            ),
             Self::Index { .. } => Some("build it anew with the build tool's Spring Boot plugin"),
             Self::Lost(_) => Some("wait for the build to end and try again"),
             Self::ClassPathEntry { .. } => Some("copy it beside the jar, and name it relative to the jar"),

@@ -5,49 +5,78 @@ use barge_image::plan::Entry;
 use crate::layers::{Layers, Part};
 use crate::manifest::Attributes;
 use crate::options::{self, ARGUMENTS, DIAGNOSIS, FLAGS, HOME, JvmOption};
-use crate::plan::{Options, PlanError};
+use crate::plan::{JavaPlan, Options, PlanError};
 
 /// Reads our default properties in a Spring Boot application; see its source beside it.
 const SPRING_DEFAULTS: &[u8] = include_bytes!("../java/SpringDefaults.class");
 
-/// How a program is told to the JVM.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Launch<'a> {
-    /// A class path and a class.
-    Class(&'a [String], &'a str),
+/// What starts a program.
+#[derive(Debug)]
+pub(crate) enum Launch {
+    /// A class of the class path.
+    Class(String),
+    /// A module, which is looked for in a path of its own, before the class path.
+    Module(String, Vec<String>),
     /// A jar that says the rest itself.
-    Jar(&'a str),
-    /// Somebody else starts it, and takes our options only.
-    Elsewhere,
+    Jar(&'static str),
+    /// A script that finds Tomcat, which takes our options only.
+    Tomcat(&'static str),
 }
 
-/// Puts the files that start a program into its layers; the result is all of the JVM's options.
-pub(crate) fn put(
-    layers: &mut Layers,
-    options: &Options,
-    of_program: Vec<JvmOption>,
-    launch: Launch<'_>,
-) -> Result<Vec<JvmOption>, PlanError> {
-    let all = options::all(options, of_program);
-    let launch = match launch {
-        Launch::Class(class_path, main) => {
-            if let Some(name) = class_path.iter().find(|name| name.contains([':', '*'])) {
-                return Err(PlanError::ClassPathName(name.clone()));
-            }
-            vec!["-cp".to_owned(), class_path.join(":"), main.to_owned()]
+/// What is particular to a program; all the rest of its plan follows from that, from its layers and from what the project chooses.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// What it is, in words.
+    pub(crate) kind: String,
+    /// Why it was taken for that.
+    pub(crate) why: String,
+    /// Where its classes are looked for, in this order.
+    pub(crate) class_path: Vec<String>,
+    pub(crate) launch: Launch,
+    /// Options of the JVM that it asks for itself.
+    pub(crate) asked: Vec<JvmOption>,
+}
+
+impl Program {
+    /// Its plan, of which nothing has to be told yet.
+    pub(crate) fn plan(self, mut layers: Layers, options: &Options) -> Result<JavaPlan, PlanError> {
+        let Self { kind, why, mut class_path, launch, asked } = self;
+        let all = options::all(options, asked);
+        let words = launch.words(&class_path)?;
+        layers.put(Part::Start, DIAGNOSIS, Entry::Shared)?;
+        layers.put_text(Part::Start, FLAGS, &options::flags_text(&all), false)?;
+        layers.put_text(Part::Start, ARGUMENTS, &options::arguments_text(&all, &words), false)?;
+        let needs_tomcat = matches!(launch, Launch::Tomcat(_));
+        let command = match launch {
+            Launch::Tomcat(script) => vec![script.to_owned()],
+            Launch::Class(_) | Launch::Module(..) | Launch::Jar(_) => vec!["java".to_owned(), format!("@{ARGUMENTS}")],
+        };
+        if let Launch::Module(_, path) = launch {
+            class_path.splice(0..0, path);
         }
-        Launch::Jar(jar) => vec!["-jar".to_owned(), jar.to_owned()],
-        Launch::Elsewhere => Vec::new(),
-    };
-    layers.put(Part::Start, DIAGNOSIS, Entry::Shared)?;
-    layers.put_text(Part::Start, FLAGS, &options::flags_text(&all), false)?;
-    layers.put_text(Part::Start, ARGUMENTS, &options::arguments_text(&all, &launch), false)?;
-    Ok(all)
+        let artifact = layers.artifact().to_owned();
+        let (notes, warnings, layers) = (Vec::new(), Vec::new(), layers.finish());
+        Ok(JavaPlan { kind, why, artifact, layers, command, class_path, options: all, needs_tomcat, notes, warnings })
+    }
 }
 
-/// The command of a program that has an argument file.
-pub(crate) fn command() -> Vec<String> {
-    vec!["java".to_owned(), format!("@{ARGUMENTS}")]
+impl Launch {
+    /// What follows the JVM's options.
+    fn words(&self, class_path: &[String]) -> Result<Vec<String>, PlanError> {
+        let path = |option: &str, path: &[String]| match path.iter().find(|name| name.contains([':', '*'])) {
+            Some(name) => Err(PlanError::ClassPathName(name.clone())),
+            None if path.is_empty() => Ok(Vec::new()),
+            None => Ok(vec![option.to_owned(), path.join(":")]),
+        };
+        Ok(match self {
+            Self::Class(main) => [path("-cp", class_path)?, vec![main.clone()]].concat(),
+            Self::Module(module, module_path) => {
+                [path("-p", module_path)?, path("-cp", class_path)?, vec!["-m".to_owned(), module.clone()]].concat()
+            }
+            Self::Jar(jar) => vec!["-jar".to_owned(), (*jar).to_owned()],
+            Self::Tomcat(_) => Vec::new(),
+        })
+    }
 }
 
 /// What a manifest asks of `java -jar`, which does not see it any more (JAR File Specification, "Main Attributes").

@@ -8,7 +8,7 @@ use crate::index::{self, IndexedLayer};
 use crate::layers::{self, Layers, Part};
 use crate::manifest::{self, Attributes};
 use crate::plan::{JavaPlan, Options, PlanError};
-use crate::start::{self, Launch};
+use crate::start::{self, Launch, Program};
 
 /// Packages of Spring Boot's launchers, since 2.3 and since 3.2.
 const LAUNCHERS: [&str; 2] = ["org.springframework.boot.loader.launch.", "org.springframework.boot.loader."];
@@ -107,20 +107,16 @@ pub(crate) fn plan(files: &Files, attributes: &Attributes, options: &Options) ->
     }
     let mut class_path = class_path(files, attributes, &shape)?;
     class_path.push(start::put_spring(&mut layers, options)?);
-    let all = start::put(&mut layers, options, start::of_manifest(attributes), Launch::Class(&class_path, main))?;
     let version = attributes.get("Spring-Boot-Version").map(|version| format!("{version} ")).unwrap_or_default();
-    Ok(JavaPlan {
+    let program = Program {
         kind: format!("Spring Boot {version}{}", if shape.war { "war" } else { "jar" }),
         why: format!("its manifest names the launcher {launcher} and the class {main}"),
-        artifact: files.root().to_owned(),
-        layers: layers.finish(),
-        command: start::command(),
         class_path,
-        options: all,
-        needs_tomcat: false,
-        notes: notes(launcher),
-        warnings: warnings(files, attributes, launcher, &shape),
-    })
+        launch: Launch::Class(main.to_owned()),
+        asked: start::of_manifest(attributes),
+    };
+    let warnings = warnings(files, attributes, launcher, &shape);
+    Ok(JavaPlan { notes: notes(launcher), warnings, ..program.plan(layers, options)? })
 }
 
 /// The project's `layers.idx`.

@@ -1,16 +1,16 @@
 //! A jar with a main class: with its libraries beside it, or with everything in it.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use barge_image::plan::{Content, Entry};
-use barge_image::scan::{FoundKind, ScanError, scan};
+use barge_image::scan::ScanError;
 
-use crate::files::Files;
+use crate::files::{Files, plain, tree};
 use crate::layers::{self, Layers, Part};
 use crate::manifest::Attributes;
 use crate::plan::{JavaPlan, Options, PlanError};
-use crate::start::{self, Launch};
+use crate::start::{self, Launch, Program};
 
 /// Directories beside a jar that build plugins copy its libraries to, in the order in which they are looked for.
 const LIBRARY_DIRECTORIES: [&str; 5] = ["lib", "libs", "dependency", "dependencies", "dependency-jars"];
@@ -18,12 +18,21 @@ const LIBRARY_DIRECTORIES: [&str; 5] = ["lib", "libs", "dependency", "dependenci
 /// What a program needs beside its own jar.
 #[derive(Debug, Default)]
 struct Beside {
-    /// Files, and where they go below /app.
-    files: Vec<(PathBuf, String)>,
+    files: Vec<BesideFile>,
     /// The class path after the program's own classes.
     class_path: Vec<String>,
     notes: Vec<String>,
+    warnings: Vec<String>,
     why: String,
+}
+
+/// One file of these, or a link.
+#[derive(Debug)]
+struct BesideFile {
+    source: PathBuf,
+    /// Where it goes below /app.
+    target: String,
+    entry: Entry,
 }
 
 /// Plans.
@@ -34,19 +43,18 @@ pub(crate) fn plan(files: &Files, attributes: &Attributes, options: &Options) ->
         None => directory(files.root())?,
     };
     let mut layers = Layers::new(files.root());
-    for (source, target) in &beside.files {
-        layers.put(of_beside(target), target, file_entry(source)?)?;
-    }
     let alone = beside.files.is_empty();
+    let is_spring = start::is_spring(beside.files.iter().map(|file| file.target.as_str()));
+    for BesideFile { target, entry, .. } in beside.files {
+        layers.put(of_beside(&target), &target, entry)?;
+    }
     let whole = alone || must_stay_whole(files, attributes);
     let own = put_own(&mut layers, files, whole)?;
     let mut class_path = vec![own];
-    class_path.extend(beside.class_path.iter().cloned());
-    let libraries = beside.files.iter().map(|(_, target)| target.as_str());
-    if start::is_spring(libraries) || files.has("org/springframework/boot/SpringApplication.class") {
+    class_path.extend(beside.class_path);
+    if is_spring || files.has("org/springframework/boot/SpringApplication.class") {
         class_path.push(start::put_spring(&mut layers, options)?);
     }
-    let all = start::put(&mut layers, options, start::of_manifest(attributes), Launch::Class(&class_path, main))?;
     let mut notes = beside.notes;
     if alone && files.iter().map(|file| file.size).sum::<u64>() > 8 << 20 {
         notes.push(
@@ -55,18 +63,28 @@ pub(crate) fn plan(files: &Files, attributes: &Attributes, options: &Options) ->
                 .to_owned(),
         );
     }
-    Ok(JavaPlan {
+    let program = Program {
         kind: if alone { "jar" } else { "jar with libraries" }.to_owned(),
         why: format!("its manifest names the class {main}{}", beside.why),
-        artifact: files.root().to_owned(),
-        layers: layers.finish(),
-        command: start::command(),
         class_path,
-        options: all,
-        needs_tomcat: false,
-        notes,
-        warnings: start::unused(attributes),
-    })
+        launch: Launch::Class(main.to_owned()),
+        asked: start::of_manifest(attributes),
+    };
+    let mut warnings = beside.warnings;
+    warnings.extend(own_warnings(files, attributes));
+    Ok(JavaPlan { notes, warnings, ..program.plan(layers, options)? })
+}
+
+fn own_warnings(files: &Files, attributes: &Attributes) -> Vec<String> {
+    let mut warnings = start::unused(attributes);
+    if files.root().is_dir() && attributes.is_true("Multi-Release") {
+        warnings.push(
+            "the manifest says Multi-Release, which a JVM heeds in jars only: classes for other versions of Java have no effect; \
+             `build: {path: FILE}` can name the jar that was unpacked"
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 /// Whether a jar cannot be unpacked, or means something else then: classes for other versions of Java, or signatures.
@@ -94,7 +112,7 @@ fn of_beside(target: &str) -> Part {
 }
 
 /// A file of its own as an entry.
-pub(crate) fn file_entry(source: &Path) -> Result<Entry, PlanError> {
+fn file_entry(source: &Path) -> Result<Entry, PlanError> {
     let read = |error| PlanError::Read { path: source.to_owned(), source: error };
     let size = std::fs::metadata(source).map_err(read)?.len();
     Ok(Entry::File { content: Content::Path(source.to_owned()), size, executable: false, stamped: false })
@@ -127,20 +145,36 @@ fn named(jar: &Path, entries: &str) -> Result<Beside, PlanError> {
             let target = library_target(&path, &taken);
             taken.insert(target.clone());
             beside.class_path.push(target.clone());
-            beside.files.push((source, target));
+            beside.files.push(BesideFile { entry: file_entry(&source)?, source, target });
         } else if !path.ends_with('/') && !source.is_dir() {
             missing.push(entry.to_owned());
-        } else if let Some(target) = directory_target(&path).filter(|_| source.is_dir()) {
-            put_directory(&mut beside, &source, &target)?;
+        } else if !source.is_dir() {
+            beside.notes.push(left_out(entry, "is not there"));
+        } else if let Some(target) = directory_target(&path) {
+            if stays_below(parent, &source) {
+                put_directory(&mut beside, &source, &target)?;
+            } else {
+                beside.warnings.push(left_out(entry, "is reached by a link that leads out of the jar's directory"));
+            }
         } else {
-            let why = if source.is_dir() { "holds more than the program" } else { "is not there" };
-            beside.notes.push(format!("the directory {entry:?} of the manifest's Class-Path {why}, and is left out"));
+            beside.notes.push(left_out(entry, "holds more than the program"));
         }
     }
     // A directory may hold a library that is named as well, and then has the same place.
     let mut placed = HashSet::new();
-    beside.files.retain(|file| placed.insert(file.clone()));
+    beside.files.retain(|file| placed.insert((file.source.clone(), file.target.clone())));
     if missing.is_empty() { Ok(beside) } else { Err(PlanError::Missing { path: jar.to_owned(), missing }) }
+}
+
+fn left_out(directory: &str, why: &str) -> String {
+    format!("the directory {directory:?} of the manifest's Class-Path {why}, and is left out")
+}
+
+/// Whether a path below a directory leads to something that is there in truth.
+fn stays_below(directory: &Path, path: &Path) -> bool {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let real = directory.canonicalize().and_then(|directory| Ok(path.canonicalize()?.starts_with(directory)));
+    real.unwrap_or_default()
 }
 
 fn is_library(path: &str) -> bool {
@@ -158,23 +192,21 @@ fn library_target(path: &str, taken: &BTreeSet<String>) -> String {
 
 /// A directory's path below /app; none for the jar's own, and for what is not below it.
 fn directory_target(path: &str) -> Option<String> {
-    let names = Path::new(path).components().filter(|part| *part != Component::CurDir);
-    let names: Option<Vec<&str>> =
-        names.map(|part| if let Component::Normal(name) = part { name.to_str() } else { None }).collect();
-    names.filter(|names| !names.is_empty()).map(|names| names.join("/"))
+    plain(path).filter(|path| !path.is_empty())
 }
 
 fn put_directory(beside: &mut Beside, source: &Path, target: &str) -> Result<(), PlanError> {
-    let found = match scan(source, &[]) {
+    let found = match tree(source) {
         // Java finds nothing there either.
-        Err(ScanError::Empty(_)) => return Ok(()),
-        found => found.map_err(PlanError::Scan)?,
+        Err(PlanError::Scan(ScanError::Empty(_))) => return Ok(()),
+        found => found?,
     };
-    for item in found {
-        if let FoundKind::File { source, .. } = item.kind {
-            beside.files.push((source, format!("{target}/{}", item.path)));
-        }
-    }
+    let file = |(path, entry): (String, Entry)| BesideFile {
+        source: source.join(&path),
+        target: format!("{target}/{path}"),
+        entry,
+    };
+    beside.files.extend(found.into_iter().map(file));
     beside.class_path.push(target.to_owned());
     Ok(())
 }
@@ -202,12 +234,16 @@ fn directory(jar: &Path) -> Result<Beside, PlanError> {
     for name in LIBRARY_DIRECTORIES {
         let jars = jars_in(&parent.join(name))?;
         if jar.is_file() && !jars.is_empty() {
-            let files: Vec<_> =
-                jars.into_iter().map(|path| (path.clone(), format!("lib/{}", file_name(&path)))).collect();
-            let class_path = files.iter().map(|(_, target)| target.clone()).collect();
-            let why = format!(", and its libraries are in {name}/ beside it");
-            let notes = vec![format!("nothing says in which order {name}/ is looked through: it is that of the names")];
-            return Ok(Beside { files, class_path, notes, why });
+            let mut beside = Beside::default();
+            for source in jars {
+                let target = format!("lib/{}", file_name(&source));
+                beside.class_path.push(target.clone());
+                beside.files.push(BesideFile { entry: file_entry(&source)?, source, target });
+            }
+            beside.why = format!(", and its libraries are in {name}/ beside it");
+            beside.notes =
+                vec![format!("nothing says in which order {name}/ is looked through: it is that of the names")];
+            return Ok(beside);
         }
     }
     Ok(Beside::default())

@@ -2,13 +2,10 @@
 
 use std::path::Path;
 
-use barge_image::scan::{FoundKind, scan};
-
-use crate::files::Files;
-use crate::kinds::jar::file_entry;
+use crate::files::{Files, tree};
 use crate::layers::{self, Layers, Part};
 use crate::plan::{JavaPlan, Options, PlanError};
-use crate::start::{self, Launch};
+use crate::start::{Launch, Program};
 
 /// The jar that starts the rest.
 const RUNNER: &str = "quarkus-run.jar";
@@ -26,31 +23,26 @@ pub(crate) fn plan(directory: &Path, options: &Options) -> Result<JavaPlan, Plan
     let mut layers = Layers::new(directory);
     let mut class_path = vec![RUNNER.to_owned()];
     let mut says_shutdown = false;
-    for item in scan(directory, &[]).map_err(PlanError::Scan)? {
-        let FoundKind::File { source, .. } = item.kind else { continue };
-        let part = if item.path.starts_with("lib/") { layers::of_library(&item.path) } else { Part::Classes };
-        if item.path.starts_with("app/") && item.path.ends_with(".jar") {
-            let properties = Files::open_whole(&source)?.text("application.properties")?.unwrap_or_default();
+    for (path, entry) in tree(directory)? {
+        let part = if path.starts_with("lib/") { layers::of_library(&path) } else { Part::Classes };
+        if path.starts_with("app/") && path.ends_with(".jar") {
+            let jar = Files::open_whole(&directory.join(&path))?;
+            let properties = jar.text("application.properties")?.unwrap_or_default();
             says_shutdown |= properties.lines().any(|line| line.trim_start().starts_with(SHUTDOWN));
         }
-        let is_run = ["app/", "lib/boot/", "lib/main/"].iter().any(|start| item.path.starts_with(start));
-        class_path.extend((is_run && item.path.ends_with(".jar")).then(|| item.path.clone()));
-        layers.put(part, &item.path, file_entry(&source)?)?;
+        let is_run = ["app/", "lib/boot/", "lib/main/"].iter().any(|start| path.starts_with(start));
+        class_path.extend((is_run && path.ends_with(".jar")).then(|| path.clone()));
+        layers.put(part, &path, entry)?;
     }
     layers.put_text(Part::Start, "config/application.properties", &settings(options, says_shutdown), false)?;
-    let all = start::put(&mut layers, options, Vec::new(), Launch::Jar(RUNNER))?;
-    Ok(JavaPlan {
+    let program = Program {
         kind: "Quarkus application".to_owned(),
         why: format!("it has {RUNNER} and lib/"),
-        artifact: directory.to_owned(),
-        layers: layers.finish(),
-        command: start::command(),
         class_path,
-        options: all,
-        needs_tomcat: false,
-        notes: Vec::new(),
-        warnings: Vec::new(),
-    })
+        launch: Launch::Jar(RUNNER),
+        asked: Vec::new(),
+    };
+    program.plan(layers, options)
 }
 
 /// Quarkus reads config/application.properties in its working directory: above the application's own, below variables such as

@@ -6,7 +6,10 @@ use crate::files::Files;
 use crate::layers::{self, Layers, Part};
 use crate::manifest;
 use crate::plan::{JavaPlan, Options, PlanError};
-use crate::start::{self, Launch};
+use crate::start::{Launch, Program};
+
+/// Where the script is that finds Tomcat and starts it, below /app.
+const STARTER: &str = "barge/tomcat.sh";
 
 const SCRIPT: &str = include_str!("../../tomcat/tomcat.sh");
 const SERVER: &str = include_str!("../../tomcat/server.xml");
@@ -45,25 +48,19 @@ pub(crate) fn plan(files: &Files, options: &Options) -> Result<JavaPlan, PlanErr
     }
     let api = servlet_api(files)?;
     put_tomcat(&mut layers, options, api)?;
-    let all = start::put(&mut layers, options, Vec::new(), Launch::Elsewhere)?;
     // Tomcat goes through the libraries as its file system lists them; sorted is what can be said.
     libraries.sort();
-    let class_path = std::iter::once(format!("{application}/WEB-INF/classes")).chain(libraries).collect();
-    Ok(JavaPlan {
+    let program = Program {
         kind: "war".to_owned(),
         why: match api {
             Some(api) => format!("it has WEB-INF/ and no main class; its classes use {api}.servlet"),
             None => "it has WEB-INF/ and no main class".to_owned(),
         },
-        artifact: files.root().to_owned(),
-        layers: layers.finish(),
-        command: vec!["barge/tomcat.sh".to_owned()],
-        class_path,
-        options: all,
-        needs_tomcat: true,
-        notes: Vec::new(),
-        warnings: Vec::new(),
-    })
+        class_path: std::iter::once(format!("{application}/WEB-INF/classes")).chain(libraries).collect(),
+        launch: Launch::Tomcat(STARTER),
+        asked: Vec::new(),
+    };
+    program.plan(layers, options)
 }
 
 fn put_tomcat(layers: &mut Layers, options: &Options, api: Option<&str>) -> Result<(), PlanError> {
@@ -73,7 +70,7 @@ fn put_tomcat(layers: &mut Layers, options: &Options, api: Option<&str>) -> Resu
     for directory in ["conf", "logs", "temp", "work"] {
         layers.put(part, directory, Entry::Shared)?;
     }
-    layers.put_text(part, "barge/tomcat.sh", &SCRIPT.replace("@WANTED@", api.unwrap_or("unknown")), true)?;
+    layers.put_text(part, STARTER, &SCRIPT.replace("@WANTED@", api.unwrap_or("unknown")), true)?;
     layers.put_text(part, "conf/server.xml", &SERVER.replace("@WAIT@", &wait), false)?;
     layers.put_text(part, "conf/logging.properties", LOGGING, false)?;
     // Both are in Tomcat's own class path: lib/ of CATALINA_BASE.

@@ -1,5 +1,7 @@
 //! Jars with a main class.
 
+use std::os::unix::fs::symlink;
+
 use super::{Project, changed, on_command_line, told};
 
 const MAIN: &str = "Main-Class: example.Shop\n";
@@ -52,6 +54,24 @@ fn only_jars_are_taken_and_a_directory_may_hold_one_that_is_named_too() {
         assert!(plan.notes.iter().any(|note| note.contains("../id_rsa")), "{:?}", plan.notes);
         assert!(!told(&plan).replace(&plan.notes.concat(), "").contains("lib/id_rsa"));
     }
+}
+
+#[test]
+fn links_in_directories_of_a_class_path_stay_links_and_lead_nowhere_else() {
+    let project = Project::new();
+    let manifest = format!("{MAIN}Class-Path: conf/ outside/\n");
+    project.archive("target/shop.jar", &[("META-INF/MANIFEST.MF", &manifest)]);
+    project.file("target/conf/shop-live.properties", b"").file("secrets/password", b"");
+    let at = |path: &str| project.path().join("target").join(path);
+    symlink("shop-live.properties", at("conf/shop.properties")).unwrap();
+    symlink("../secrets", at("outside")).unwrap();
+    let plan = project.plan("target/shop.jar");
+    assert!(told(&plan).contains("app/conf/shop.properties -> shop-live.properties\n"), "{}", told(&plan));
+    assert_eq!(plan.class_path, ["classes", "conf"]);
+    assert!(plan.warnings[0].contains("\"outside/\""), "{:?}", plan.warnings);
+    symlink("../../secrets/password", at("conf/password")).unwrap();
+    let error = project.error("target/shop.jar");
+    assert!(error.contains("conf/password is a link to ../../secrets/password, which lies outside"), "{error}");
 }
 
 #[test]
@@ -113,6 +133,15 @@ fn jars_that_mean_something_else_unpacked_stay_whole() {
         project.archive("target/shop.jar", &members).file("target/lib/a.jar", b"");
         assert_eq!(project.plan("target/shop.jar").class_path, ["shop.jar", "lib/a.jar"]);
     }
+}
+
+#[test]
+fn classes_for_several_versions_of_java_that_somebody_unpacked_are_warned_of() {
+    let project = Project::new();
+    project.file("app/META-INF/MANIFEST.MF", b"Main-Class: a.B\nMulti-Release: true\n").file("app/a/B.class", b"");
+    let plan = project.plan("app");
+    assert_eq!(plan.class_path, ["classes"]);
+    assert!(plan.warnings[0].contains("Multi-Release"), "{:?}", plan.warnings);
 }
 
 #[test]

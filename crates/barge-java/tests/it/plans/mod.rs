@@ -2,6 +2,7 @@
 
 mod boot;
 mod found;
+mod gradle;
 mod jars;
 mod others;
 mod started;

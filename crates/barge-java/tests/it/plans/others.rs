@@ -1,4 +1,6 @@
-//! Wars for Tomcat, Quarkus, and Gradle's applications.
+//! Wars for Tomcat, and Quarkus.
+
+use std::os::unix::fs::symlink;
 
 use barge_java::Options;
 
@@ -101,22 +103,18 @@ fn what_quarkus_says_of_its_own_stop_holds() {
     assert!(!text_of(&plan, "app/config/application.properties").contains("shutdown"));
 }
 
-const SCRIPT: &str = "#!/bin/sh\nDEFAULT_JVM_OPTS='\"-Xmx64m\"'\nCLASSPATH=$APP_HOME/lib/shop.jar:$APP_HOME/lib/z-1.jar\n\
-    set -- \\\n        -classpath \"$CLASSPATH\" \\\n        example.Main \\\n        \"$@\"\n";
-
 #[test]
-fn gradles_application_is_started_as_its_script_would() {
-    let project = Project::new();
-    let root = "build/install/shop";
-    project.file(&format!("{root}/bin/shop"), SCRIPT.as_bytes()).file(&format!("{root}/bin/shop.bat"), b"");
-    for jar in ["shop.jar", "z-1.jar"] {
-        project.file(&format!("{root}/lib/{jar}"), b"");
-    }
-    insta::assert_snapshot!(told(&project.plan(root)));
-    std::fs::remove_file(project.path().join("build/install/shop/lib/z-1.jar")).unwrap();
-    assert!(project.error(root).contains("lib/z-1.jar, which is not there"), "{}", project.error(root));
-    project.file(&format!("{root}/bin/shop"), b"#!/bin/sh\n");
-    assert!(project.error(root).contains("does not say which class is the main one"));
+fn links_in_quarkus_directories_stay_links_and_lead_nowhere_else() {
+    let project = quarkus("class");
+    let at = |path: &str| project.path().join("target/quarkus-app").join(path);
+    symlink("a-1.jar", at("lib/main/linked-1.jar")).unwrap();
+    let plan = project.plan("target/quarkus-app");
+    assert!(told(&plan).contains("app/lib/main/linked-1.jar -> a-1.jar\n"), "{}", told(&plan));
+    assert!(plan.class_path.contains(&"lib/main/linked-1.jar".to_owned()));
+    project.file("secret.jar", b"");
+    symlink("../../../../secret.jar", at("lib/main/other-1.jar")).unwrap();
+    let error = project.error("target/quarkus-app");
+    assert!(error.contains("other-1.jar is a link to ../../../../secret.jar, which lies outside"), "{error}");
 }
 
 #[test]
