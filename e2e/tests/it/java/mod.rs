@@ -1,6 +1,7 @@
 //! Real Java programs, built by Maven, released with a manifest of two lines.
 
 mod boot;
+mod boot_war;
 mod peers;
 mod reproducible;
 mod war;
