@@ -225,6 +225,9 @@ fn name_of(word: &str, more: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn known(paths: &[&str]) -> Vec<Said> {
@@ -330,6 +333,33 @@ mod tests {
         }
         let shell = "'\"-Da='$(dirname \"$0\")'\"'";
         assert_eq!(options(shell), [unknown(shell)]);
+    }
+
+    /// As `StartScriptTemplateBindingFactory` writes it.
+    fn written(option: &str) -> String {
+        let text = option.replace('\\', "\\\\").replace('"', "\\\"").replace('\'', "'\"'\"'").replace('$', "\\$");
+        format!("\"{text}\"")
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_build_says_to_the_jvm_is_read_back(options in vec("[ -_a-~]{0,12}", 1..5)) {
+            let value = format!("'{}'", options.iter().map(|option| written(option)).collect::<Vec<_>>().join(" "));
+            let found = StartScript::parse(&script(&value, SINCE_7), "shop").unwrap().options;
+            prop_assert_eq!(found, options.into_iter().map(Said::Known).collect::<Vec<_>>(), "{}", value);
+        }
+
+        #[test]
+        fn whatever_is_there_is_read_or_refused(options in "\\PC{0,20}", lines in "[-$\"'\\\\{}:/.*=A-C\n ]{0,40}") {
+            let lines = format!("CLASSPATH={lines}\nset -- -classpath \"$CLASSPATH\" example.Main {lines}\n");
+            if let Ok(found) = StartScript::parse(&script(&options, &lines), "shop") {
+                let is_inside = |said: &Said| match said {
+                    Said::Known(path) => !path.starts_with('/') && !path.split('/').any(|name| name == ".."),
+                    Said::Unknown(_) => true,
+                };
+                prop_assert!(found.class_path.iter().all(is_inside), "{:?}", found.class_path);
+            }
+        }
     }
 
     #[test]
