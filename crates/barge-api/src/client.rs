@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use barge_model::{EnvironmentName, InstanceId, ReleaseId, ServiceName};
+use barge_model::{EnvironmentName, InstanceId, ReleaseId, ServiceName, host};
 use futures_util::{Stream, StreamExt};
 use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
@@ -359,11 +359,8 @@ impl Client {
 
 /// Whether nothing but HTTP on this machine is spoken with the server.
 fn is_plain_loopback(address: &str) -> bool {
-    reqwest::Url::parse(address).is_ok_and(|url| {
-        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        url.scheme() == "http"
-            && (host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()))
-    })
+    reqwest::Url::parse(address)
+        .is_ok_and(|url| url.scheme() == "http" && host::is_loopback(url.host_str().unwrap_or_default()))
 }
 
 fn path(environment: &EnvironmentName, service: &ServiceName, rest: &str) -> String {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use barge_api::{ApiError, Client, EnvironmentView, ReleaseView, ServiceStatus};
+use barge_model::host::is_loopback;
 use barge_model::{EnvironmentName, ReleaseId, ServiceName};
 use barge_runtime::files;
 use futures_util::future::join_all;
@@ -294,14 +295,9 @@ fn refuse_open_network(address: &str) -> Result<(), Failure> {
     let wrong = |why: &str| Failure::new(Kind::Usage, format!("the server's address {address:?} {why}"));
     let (scheme, rest) = address.split_once("://").ok_or_else(|| wrong("is not one such as https://barge.example"))?;
     let authority = rest.split('/').next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
-    };
-    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     match scheme {
         "https" => Ok(()),
-        "http" if loopback => Ok(()),
+        "http" if is_loopback(authority) => Ok(()),
         "http" => Err(wrong("would carry your token over the network in the open").hint("use its https:// address")),
         _ => Err(wrong("is not one such as https://barge.example")),
     }

@@ -5,7 +5,7 @@
 //! choose is Host, which therefore must be a name of this machine or of the domain also where the headers say everything.
 
 use barge_model::{EnvironmentName, InstanceId, ServiceKey, ServiceName};
-use barge_runtime::host;
+use barge_model::host;
 use http::{HeaderMap, Uri, header};
 
 /// The domain of names that are all this machine (RFC 6761, 6.3).

@@ -4,10 +4,12 @@
 //! * [`rollout`] decides which instances of which release exist.
 //! * [`registration`] decides what the traffic target is told of one instance.
 //! * [`hold`] decides what the end of a process means.
+//! * [`host`] tells names of this machine from others.
 //!
 //! What it leaves out, on purpose: IO of every kind. No tokio, Kubernetes, SQL or HTTP; the time comes in as an argument.
 
 pub mod hold;
+pub mod host;
 pub mod ids;
 pub mod manifest;
 pub mod registration;

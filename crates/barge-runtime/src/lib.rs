@@ -1,10 +1,8 @@
-//! What every program of Barge needs at its edges: logging, signals, owned tasks, files that stay whole, names of this machine, the chain
-//! of an error.
+//! What every program of Barge needs at its edges: logging, signals, owned tasks, files that stay whole, the chain of an error.
 //!
 //! It leaves out everything that knows what Barge is about.
 
 pub mod files;
-pub mod host;
 pub mod listen;
 
 use std::error::Error;

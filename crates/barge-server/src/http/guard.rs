@@ -23,7 +23,7 @@ fn host_of(request: &Request) -> Option<String> {
 
 fn judge(host: Option<&str>, headers: &HeaderMap) -> Result<(), &'static str> {
     let host = host.ok_or("the request names no host")?;
-    if !barge_runtime::host::is_loopback(host) {
+    if !barge_model::host::is_loopback(host) {
         return Err("this server answers only under a loopback name, such as 127.0.0.1 or localhost");
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };

@@ -1,5 +1,6 @@
-//! Which names in a Host header are this machine's own. A web page whose name is made to lead to loopback (DNS rebinding) sends its own name;
-//! whoever listens on loopback and asks for no more than an address has to look at it.
+//! Which names of hosts are this machine's own, where plain HTTP is no risk: of servers, of registries, and in Host headers. A web page whose
+//! name is made to lead to loopback (DNS rebinding) sends its own name; whoever listens on loopback and asks for no more than an address
+//! has to look at it. Nothing is looked up here.
 
 use std::net::IpAddr;
 
@@ -34,8 +35,16 @@ mod tests {
         for host in ["greeter.test.localhost", "Greeter.TEST.LocalHost:8080", "greeter.test.localhost."] {
             assert!(is_below_localhost(host) && !is_loopback(host), "{host}");
         }
-        let others =
-            ["", "x", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "notlocalhost"];
+        let others = [
+            "",
+            "x",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "notlocalhost",
+            "localhost:80@evil.example",
+        ];
         for host in others {
             assert!(!is_loopback(host) && !is_below_localhost(host), "{host}");
         }
