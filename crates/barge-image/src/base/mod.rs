@@ -75,8 +75,16 @@ pub enum BaseError {
     Platform {
         /// What was asked for.
         wanted: Platform,
-        /// What there is.
-        has: Vec<Platform>,
+        /// What there is, such as `linux/arm64` or `windows/amd64`.
+        has: Vec<String>,
+    },
+    /// An index names several images, and no platform for any of them.
+    #[error("it has {count} images and does not say for which machines they are: {}", .some.join(", "))]
+    Unnamed {
+        /// How many.
+        count: usize,
+        /// The digests of some of them.
+        some: Vec<String>,
     },
     /// Manifest and configuration tell of different numbers of layers.
     #[error("its configuration names {named} layers and its manifest {found}")]
@@ -102,11 +110,8 @@ pub enum BaseError {
     Interrupted,
 }
 
-fn only(has: &[Platform]) -> String {
-    match has {
-        [] => String::new(),
-        has => format!(", only for {}", has.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ")),
-    }
+fn only(has: &[String]) -> String {
+    if has.is_empty() { String::new() } else { format!(", only for {}", has.join(", ")) }
 }
 
 /// How a base is named.

@@ -16,7 +16,7 @@ fn config(image: &barge_image::Image) -> Value {
 }
 
 /// Changes a layout's config document and all that names it.
-fn with_config(directory: &Path, change: impl FnOnce(&mut Value)) {
+pub(crate) fn with_config(directory: &Path, change: impl FnOnce(&mut Value)) {
     let blobs = directory.join("blobs/sha256");
     let read =
         |name: &str| -> Value { serde_json::from_slice(&std::fs::read(blobs.join(&name[7..])).unwrap()).unwrap() };
@@ -108,6 +108,58 @@ async fn of_an_index_the_image_for_this_machine_is_taken() {
 }
 
 #[tokio::test]
+async fn a_base_for_another_system_is_refused_and_one_that_does_not_say_is_taken() {
+    let layout = tempfile::tempdir().unwrap();
+    let name = format!("oci:{}", layout.path().display());
+    write_directory(&small("base").await, layout.path(), None).await.unwrap();
+    let ours = architecture();
+    let refused = |only: &str| Some(format!("it has no image for linux/{ours}, only for {only}"));
+    for (os, machine, expected) in [
+        (json!("windows"), json!(ours), refused(&format!("windows/{ours}"))),
+        (json!("windows"), Value::Null, refused("windows")),
+        (Value::Null, json!("riscv64"), refused("linux/riscv64")),
+        (json!("linux"), json!("riscv64"), refused("linux/riscv64")),
+        (Value::Null, Value::Null, None),
+        (json!(""), json!(""), None),
+        (json!("linux"), json!(ours), None),
+    ] {
+        with_config(layout.path(), |config| {
+            config["os"] = os.clone();
+            config["architecture"] = machine.clone();
+        });
+        let told = load(&name, None).await.err().map(|error| error.to_string());
+        assert_eq!(told, expected, "{os}/{machine}");
+    }
+}
+
+#[tokio::test]
+async fn of_images_without_a_platform_none_is_guessed() {
+    let layout = tempfile::tempdir().unwrap();
+    let (one, other) = (small("one").await, small("other").await);
+    write_directory(&one, layout.path(), None).await.unwrap();
+    write_directory(&other, layout.path(), None).await.unwrap();
+    let name = format!("oci:{}", layout.path().display());
+    let entry = |image: &barge_image::Image| json!({ "mediaType": media_type::MANIFEST, "digest": image.digest, "size": image.manifest.len() });
+    let write = |entries: Value| {
+        let index = json!({ "schemaVersion": 2, "manifests": entries });
+        std::fs::write(layout.path().join("index.json"), index.to_string()).unwrap();
+    };
+    write(json!([entry(&one), entry(&other), entry(&one)]));
+    let error = load(&name, None).await.unwrap_err();
+    assert!(matches!(&error, BaseError::Unnamed { count: 2, .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.starts_with("it has 2 images and does not say for which machines they are: sha256:"), "{text}");
+    assert!(text.contains(&one.digest) && text.contains(&other.digest), "{text}");
+    // One that is named fits without a doubt, and the same image twice is one.
+    let mut named = entry(&other);
+    named["platform"] = json!({ "os": "linux", "architecture": architecture() });
+    write(json!([entry(&one), entry(&one), named]));
+    assert_eq!(load(&name, None).await.unwrap().layers[0].digest, other.layers[0].digest);
+    write(json!([entry(&one), entry(&one)]));
+    assert_eq!(load(&name, None).await.unwrap().layers[0].digest, one.layers[0].digest);
+}
+
+#[tokio::test]
 async fn a_base_that_makes_no_sense_is_refused_in_words() {
     let layout = tempfile::tempdir().unwrap();
     let name = format!("oci:{}", layout.path().display());
@@ -133,7 +185,7 @@ async fn a_base_that_makes_no_sense_is_refused_in_words() {
 }
 
 /// Changes a layout's manifest and the index that names it.
-fn with_manifest(directory: &Path, change: impl FnOnce(&mut Value)) {
+pub(crate) fn with_manifest(directory: &Path, change: impl FnOnce(&mut Value)) {
     let blobs = directory.join("blobs/sha256");
     let mut index: Value = serde_json::from_slice(&std::fs::read(directory.join("index.json")).unwrap()).unwrap();
     let name = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
