@@ -1,4 +1,4 @@
-//! `barge login`: who one is to a registry of images, tried there and kept where Docker keeps it.
+//! `barge login`: who one is to a registry of images, tried there and kept where Docker keeps it, or Podman where its file counts first.
 //!
 //! A platform needs no such command: `barge up` logs its user in, and everybody else has a token.
 
@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 
-use barge_image::registry::login::{Kept, keep};
+use barge_image::registry::login::{Kept, Stored, keep};
 use barge_image::registry::{KeychainError, is_host};
 use barge_image::{Credentials, RegistryError};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -21,8 +21,9 @@ use crate::terminal::{Style, Terminal};
 const PASSWORD_LIMIT: u64 = 64 * 1024;
 
 const EXAMPLES: &str = "\
-The registry is asked whether it accepts the name and the password. They are kept where `docker login` keeps them: by the credential \
-helper that Docker's config.json names, else in that file itself, which nobody else can read then. Registries that bases come from, and \
+The registry is asked whether it accepts the name and the password. They are kept in the file that `REGISTRY_AUTH_FILE` names, as \
+`podman login` does, else where `docker login` keeps them: by the credential helper that Docker's config.json names, else in that file \
+itself, which nobody else can read then. Registries that bases come from, and \
 the one of an environment, are asked with them. The platform's own registry needs no login.
 
 Examples:
@@ -80,8 +81,12 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let known = Credentials::Basic { username: username.clone(), password: password.clone() };
     let client = registries::client(HashMap::from([(registry.clone(), known)]))?;
     let checked = client.check(&registry).await.map_err(|error| refused(&registry, &error))?;
-    let kept = keep(&registries::user_places(), &registry, &username, &password).await;
-    let kept = kept.map_err(|error| unkept(&error).context(&format!("keep the login to {registry}")))?;
+    let stored = keep(&registries::user_places(), &registry, &username, &password).await;
+    let failed = |error| unkept(&error).context(&format!("keep the login to {registry}"));
+    let Stored { kept, narrower } = stored.map_err(failed)?;
+    for group in narrower {
+        terminal.warn(&format!("what is below {group} has a login of its own, which is as it was"));
+    }
     if !checked {
         terminal.warn(&format!("{registry} lets everybody in, and did not look at the password"));
     }
@@ -126,9 +131,7 @@ fn refused(registry: &str, error: &RegistryError) -> Failure {
 async fn ask(registry: &str, username: Option<String>, from_stdin: bool) -> Result<(String, String), Failure> {
     let failed = |error: std::io::Error| Failure::io("read the password", &error);
     if let (Some(username), true) = (&username, from_stdin) {
-        let mut text = String::new();
-        std::io::stdin().lock().take(PASSWORD_LIMIT).read_to_string(&mut text).map_err(failed)?;
-        return Ok((username.clone(), text.trim_end_matches(['\r', '\n']).to_owned()));
+        return Ok((username.clone(), piped().await?));
     }
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(Kind::Usage, "there is no terminal to ask for the password on")
@@ -144,6 +147,22 @@ async fn ask(registry: &str, username: Option<String>, from_stdin: bool) -> Resu
     // The line end that was typed was not shown.
     let _ = writeln!(std::io::stderr());
     Ok((username, password))
+}
+
+/// All of standard input, without the line's end. In a thread of its own, so that Ctrl-C ends the command meanwhile.
+async fn piped() -> Result<String, Failure> {
+    let read = tokio::task::spawn_blocking(|| {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().take(PASSWORD_LIMIT + 1).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let bytes = read.await.map_err(std::io::Error::other).flatten();
+    let bytes = bytes.map_err(|error| Failure::io("read the password", &error))?;
+    let wrong = |what: String| Failure::new(Kind::Usage, what).hint("nothing was stored");
+    if bytes.len() as u64 > PASSWORD_LIMIT {
+        return Err(wrong(format!("standard input has more than {PASSWORD_LIMIT} bytes, which is no password")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| wrong("the password on standard input is not UTF-8".to_owned()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Asks for a line. In a thread of its own, so that Ctrl-C ends the command meanwhile.

@@ -1,8 +1,6 @@
 //! `barge logout`: a registry of images is forgotten.
 
-use barge_image::Credentials;
-use barge_image::registry::login::forget;
-use barge_image::registry::{Keychain, Reference};
+use barge_image::registry::login::{forget, known};
 use serde::Serialize;
 
 use super::login::{name, registry, unkept};
@@ -12,6 +10,9 @@ use crate::registries;
 use crate::terminal::Terminal;
 
 const EXAMPLES: &str = "\
+Logins to the registry are forgotten where `barge login` keeps them, also those to a group of its repositories alone. What other files \
+still have is told.
+
 Examples:
   barge logout registry.example";
 
@@ -30,6 +31,8 @@ struct Answer {
     registry: String,
     /// Where the login was kept; nothing where there was none.
     forgotten: Option<String>,
+    /// What the logins were for: the registry, groups of its repositories.
+    names: Vec<String>,
 }
 
 /// Runs the command.
@@ -39,14 +42,15 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let places = registries::user_places();
     let failed = |error| unkept(&error).context(&format!("forget the login to {registry}"));
     let forgotten = forget(&places, &registry).await.map_err(failed)?;
-    let base = Reference { host: registry.clone(), repository: String::new(), version: String::new() };
-    let left = Keychain::new(&places).find(&base).await.map_err(failed)?;
-    if left != Credentials::Anonymous {
-        terminal.warn(&format!("another file, such as Podman's auth.json, still has a login to {registry}"));
+    for left in known(&places, &registry).await.map_err(failed)? {
+        terminal.warn(&format!("{} still has a login to {}, which is used", name(&left.kept), left.name));
     }
-    let answer = Answer { forgotten: forgotten.as_ref().map(name), registry };
+    let place = forgotten.first().map(|login| name(&login.kept));
+    let mut names: Vec<String> = forgotten.into_iter().map(|login| login.name).collect();
+    names.dedup();
+    let answer = Answer { forgotten: place, names, registry };
     terminal.data(&answer, |_| match &answer.forgotten {
-        Some(place) => format!("logged out of {} ({place})", answer.registry),
+        Some(place) => format!("logged out of {} ({place})", answer.names.join(", ")),
         None => format!("there was no login to {}", answer.registry),
     })
 }

@@ -5,11 +5,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use barge_testkit::registry::{Asks, Authority, DockerRegistry, PASSWORD, USER};
 use serde_json::{Value, json};
 
 use crate::support::{Place, Run};
+
+/// No wait in these tests is longer.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Runs `barge login`, with the password on standard input.
 fn login(place: &Place, registry: &str, password: &str, prepare: impl Fn(&mut Command)) -> Run {
@@ -64,7 +68,7 @@ fn what_the_registry_accepts_is_kept_and_forgotten_and_the_rest_of_the_file_stay
     assert_eq!(read_docker_file(&place), other);
     assert_eq!(place.run(&format!("logout {host}")).ok(), format!("there was no login to {host}\n"));
     let forgotten = place.run(&format!("logout {host} --json")).json();
-    assert_eq!(forgotten, json!({ "registry": host, "forgotten": null }));
+    assert_eq!(forgotten, json!({ "registry": host, "forgotten": null, "names": [] }));
 }
 
 /// Keeps what it is given in a file for each registry, as helpers do.
@@ -283,4 +287,115 @@ fn a_password_that_is_typed_is_not_shown_and_the_terminal_is_as_before_afterward
     assert!(seen.contains(USER) && !seen.contains(PASSWORD), "{seen}");
     assert_eq!(child.wait().unwrap().code(), Some(0), "{seen}");
     assert_eq!(format!("{:?}", rustix::termios::tcgetattr(&pty).unwrap()), before);
+}
+
+#[test]
+fn a_password_is_whole_or_refused() {
+    let place = Place::new();
+    let run = login(&place, "127.0.0.1:1", &"x".repeat(64 * 1024), nothing);
+    assert_eq!(run.code, 2, "{}", run.told());
+    assert!(run.err.contains("standard input has more than 65536 bytes, which is no password"), "{}", run.err);
+    assert!(run.err.contains("hint: nothing was stored"), "{}", run.err);
+    let file = place.project().join("bytes");
+    std::fs::write(&file, b"p\xffw").unwrap();
+    let mut command = place.command(&["login", "127.0.0.1:1", "--username", USER, "--password-stdin"]);
+    command.stdin(Stdio::from(std::fs::File::open(file).unwrap()));
+    let run = place.finish(&mut command);
+    assert_eq!(run.code, 2, "{}", run.told());
+    assert!(run.err.contains("is not UTF-8"), "{}", run.err);
+    // All that there may be gets as far as the registry, where nobody is.
+    assert_eq!(login(&place, "127.0.0.1:1", &"x".repeat(64 * 1024 - 1), nothing).code, 5);
+}
+
+#[test]
+fn ctrl_c_ends_a_login_that_waits_for_its_password() {
+    let place = Place::new();
+    // Which of the two is looked at first, the password or Ctrl-C, is not always the same.
+    for _ in 0..6 {
+        let mut command = place.command(&["login", "127.0.0.1:1", "--username", USER, "--password-stdin"]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(b"x").unwrap();
+        let begun = Instant::now();
+        while rustix::io::ioctl_fionread(&input).unwrap() > 0 {
+            assert!(begun.elapsed() < DEADLINE, "nobody reads the password");
+            std::thread::yield_now();
+        }
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if begun.elapsed() > DEADLINE {
+                child.kill().unwrap();
+                panic!("it still waits for its password");
+            }
+            std::thread::yield_now();
+        };
+        assert!(!status.success() && begun.elapsed() < Duration::from_secs(3), "{status} after {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_login_is_kept_where_it_is_looked_for_first() {
+    let Some(registry) = DockerRegistry::start(Asks::Password) else { return };
+    let host = registry.host();
+    let place = Place::new();
+    let podman = place.project().join("auth.json");
+    let with_podman = |command: &mut Command| {
+        command.env("REGISTRY_AUTH_FILE", &podman);
+    };
+    let run = |arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        with_podman(&mut command);
+        place.finish(&mut command)
+    };
+    // `a:b`, which the registry does not know.
+    let old = json!({ "auths": { &host: { "auth": "YTpi" } } });
+    std::fs::write(&podman, old.to_string()).unwrap();
+    write_docker_file(&place, &old);
+    let told = login(&place, &host, PASSWORD, with_podman);
+    assert!(told.ok().ends_with("kept in PROJECT/auth.json\n"), "{}", told.told());
+    assert_eq!(read_docker_file(&place), old);
+    place.write("barge.yaml", &format!("name: greeter\nkind: web\nbuild: {{base: '{host}/nothing:1'}}\n"));
+    place.program("dist/greeter", "#!/bin/sh\n");
+    let build = run(&["build", "--digest"]);
+    assert!(build.err.contains("answered 404"), "the registry knows who asks: {}", build.told());
+    let logout = run(&["logout", &host]);
+    assert!(logout.ok().contains("PROJECT/auth.json"), "{}", logout.told());
+    let left = format!(".docker/config.json still has a login to {host}, which is used");
+    assert!(logout.err.contains(&left), "{}", logout.err);
+    // The other file is the one where there is no such variable.
+    assert!(place.run(&format!("logout {host}")).ok().contains(".docker/config.json"));
+    assert_eq!(run(&["logout", &host, "--json"]).json(), json!({ "registry": host, "forgotten": null, "names": [] }));
+}
+
+#[test]
+fn logins_to_groups_of_a_registry_are_told_of_and_forgotten_with_it() {
+    let place = Place::new();
+    let entry = json!({ "auth": "YTpi" });
+    let document = json!({ "auths": {
+        "registry.example": entry, "https://registry.example/v1/": entry, "registry.example/group/app": entry,
+        "registry.example:5000/group": entry, "other.example/registry.example": entry,
+    } });
+    write_docker_file(&place, &document);
+    let run = place.run("logout registry.example");
+    let names = "https://registry.example/v1/, registry.example, registry.example/group/app";
+    assert!(run.ok().starts_with(&format!("logged out of {names} (")), "{}", run.told());
+    assert_eq!(run.err, "");
+    let left = json!({ "auths": { "registry.example:5000/group": entry, "other.example/registry.example": entry } });
+    assert_eq!(read_docker_file(&place), left);
+    assert_eq!(place.run("logout registry.example").ok(), "there was no login to registry.example\n");
+    let Some(registry) = DockerRegistry::start(Asks::Password) else { return };
+    let group = format!("{}/group", registry.host());
+    write_docker_file(&place, &json!({ "auths": { &group: entry } }));
+    let run = login(&place, &registry.host(), PASSWORD, nothing);
+    run.ok();
+    assert!(
+        run.err.contains(&format!("what is below {group} has a login of its own, which is as it was")),
+        "{}",
+        run.err
+    );
 }

@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use barge_model::host::is_loopback;
 use serde::Deserialize;
 
 use super::certificates::Certificates;
 use super::keychain::Keychain;
-use super::reference::{canonical, is_host, is_loopback};
+use super::reference::{canonical, is_host};
 use super::whereabouts::Whereabouts;
 use super::{Credentials, Limits, Reference};
 
@@ -72,6 +73,11 @@ impl Places {
             barge,
             cache,
         }
+    }
+
+    /// The files with credentials, in the order in which they count.
+    pub(super) fn credentials(&self) -> impl Iterator<Item = &PathBuf> {
+        self.before.iter().chain(&self.docker).chain(&self.after)
     }
 }
 

@@ -56,7 +56,7 @@ pub enum KeychainError {
         source: HelperError,
     },
     /// There is no place for credentials.
-    #[error("there is no place for credentials: neither HOME nor DOCKER_CONFIG is set")]
+    #[error("there is no place for credentials: neither HOME, DOCKER_CONFIG nor REGISTRY_AUTH_FILE is set")]
     Nowhere,
 }
 
@@ -74,8 +74,7 @@ pub struct Keychain {
 impl Keychain {
     /// The files in `places`, in the order in which they count.
     pub fn new(places: &Places) -> Self {
-        let files = places.before.iter().chain(&places.docker).chain(&places.after);
-        Self { files: files.cloned().collect(), said: Arc::default() }
+        Self { files: places.credentials().cloned().collect(), said: Arc::default() }
     }
 
     /// The credentials for a repository.
@@ -145,8 +144,12 @@ pub(super) fn server_key(host: &str) -> String {
 
 /// Whether a key of a file means the registry.
 pub(super) fn names_host(key: &str, host: &str) -> bool {
-    let (name, path) = plain(key);
-    path.is_empty() && canonical(name) == canonical(host)
+    plain(key).1.is_empty() && is_of_host(key, host)
+}
+
+/// Whether a key of a file means the registry or some of its repositories.
+pub(super) fn is_of_host(key: &str, host: &str) -> bool {
+    canonical(plain(key).0) == canonical(host)
 }
 
 /// A key's host and the repository below it, without what older versions of Docker write around it.
@@ -186,7 +189,7 @@ fn in_file(path: &Path, document: &Value, reference: &Reference) -> Result<Optio
     Ok(None)
 }
 
-fn entry_credentials(entry: &Value) -> Result<Option<Credentials>, &'static str> {
+pub(super) fn entry_credentials(entry: &Value) -> Result<Option<Credentials>, &'static str> {
     let field = |name: &str| entry[name].as_str().filter(|text| !text.is_empty());
     if let Some(token) = field("identitytoken") {
         return Ok(Some(Credentials::Identity { token: token.to_owned() }));

@@ -1,4 +1,4 @@
-//! Logins: credentials that a registry accepts are put where Docker keeps them, and taken away again.
+//! Logins: credentials that a registry accepts are put where Docker or Podman keep them, and taken away again.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::client::{Client, checked, unreachable};
 use super::config::Places;
-use super::helper::Helper;
-use super::keychain::{KeychainError, helper, names_host, read, server_key};
+use super::helper::{Helper, HelperError};
+use super::keychain::{KeychainError, entry_credentials, helper, is_of_host, names_host, read, server_key};
 use super::{Reference, RegistryError};
 
 /// Where a login is kept.
@@ -26,6 +26,24 @@ pub enum Kept {
         /// The file that names it.
         file: PathBuf,
     },
+}
+
+/// A login that is kept somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// What it is for, as the file has it: a registry, or a group of its repositories such as `registry.example/group`.
+    pub name: String,
+    /// Where it is.
+    pub kept: Kept,
+}
+
+/// What became of a new login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Where it is.
+    pub kept: Kept,
+    /// What counts before it: groups of the registry's repositories that have a login of their own there.
+    pub narrower: Vec<String>,
 }
 
 impl Client {
@@ -45,54 +63,106 @@ impl Client {
     }
 }
 
-/// Keeps credentials for the registry at `host`.
+/// Keeps credentials for the registry at `host`: in the file that is read first, so that nothing else is found instead.
 ///
 /// # Errors
-/// Docker's file cannot be read or written, or the helper that it names fails.
-pub async fn keep(places: &Places, host: &str, username: &str, password: &str) -> Result<Kept, KeychainError> {
-    let path = places.docker.as_ref().ok_or(KeychainError::Nowhere)?;
+/// The file cannot be read or written, or the helper that it names fails.
+pub async fn keep(places: &Places, host: &str, username: &str, password: &str) -> Result<Stored, KeychainError> {
+    let path = places.credentials().next().ok_or(KeychainError::Nowhere)?;
     let mut document = read(path)?.unwrap_or_else(|| json!({}));
     let key = server_key(host);
-    if let Some(name) = helper(&document, host) {
-        let failed = |source| KeychainError::Helper { path: path.clone(), source };
-        let helper = Helper::new(&name).map_err(failed)?;
-        helper.store(&key, username, password).await.map_err(failed)?;
-        let program = helper.program().to_owned();
-        return Ok(Kept::Helper { program, file: path.clone() });
+    if let Some(asked) = Asked::new(path, &document, host)? {
+        asked.helper.store(&key, username, password).await.map_err(|source| asked.failed(source))?;
+        // It is asked before the file is looked at.
+        return Ok(Stored { kept: asked.kept(), narrower: Vec::new() });
     }
+    let narrower = of_file(&document, host).filter(|name| !names_host(name, host)).cloned().collect();
     let auths = entries(&mut document, path)?;
     // The same registry under another of its names would be found instead.
     auths.retain(|name, _| !names_host(name, host));
     auths.insert(key, json!({ "auth": STANDARD.encode(format!("{username}:{password}")) }));
     write(path, &document)?;
-    Ok(Kept::File(path.clone()))
+    Ok(Stored { kept: Kept::File(path.clone()), narrower })
 }
 
-/// Forgets the registry at `host`; nothing where nothing was known of it.
+/// Forgets the registry at `host` and all of its repositories, where `keep` would keep a login. The result is what was known of it there.
 ///
 /// # Errors
 /// As for `keep`.
-pub async fn forget(places: &Places, host: &str) -> Result<Option<Kept>, KeychainError> {
-    let path = places.docker.as_ref().ok_or(KeychainError::Nowhere)?;
-    let Some(mut document) = read(path)? else { return Ok(None) };
-    let mut kept = None;
-    if let Some(name) = helper(&document, host) {
-        let failed = |source| KeychainError::Helper { path: path.clone(), source };
-        let helper = Helper::new(&name).map_err(failed)?;
-        let key = server_key(host);
-        if helper.get(&key).await.map_err(failed)?.is_some() {
-            helper.erase(&key).await.map_err(failed)?;
-            kept = Some(Kept::Helper { program: helper.program().to_owned(), file: path.clone() });
-        }
+pub async fn forget(places: &Places, host: &str) -> Result<Vec<Login>, KeychainError> {
+    let path = places.credentials().next().ok_or(KeychainError::Nowhere)?;
+    let Some(mut document) = read(path)? else { return Ok(Vec::new()) };
+    let known = known_in(path, &document, host).await?;
+    if known.iter().any(|login| matches!(login.kept, Kept::Helper { .. }))
+        && let Some(asked) = Asked::new(path, &document, host)?
+    {
+        asked.helper.erase(&server_key(host)).await.map_err(|source| asked.failed(source))?;
     }
     let auths = entries(&mut document, path)?;
     let before = auths.len();
-    auths.retain(|name, _| !names_host(name, host));
+    auths.retain(|name, _| !is_of_host(name, host));
     if auths.len() < before {
         write(path, &document)?;
-        kept = kept.or(Some(Kept::File(path.clone())));
     }
-    Ok(kept)
+    Ok(known)
+}
+
+/// The logins to the registry at `host`, and to some of its repositories alone, in all files that are read.
+///
+/// # Errors
+/// A file cannot be read, or the helper that it names fails.
+pub async fn known(places: &Places, host: &str) -> Result<Vec<Login>, KeychainError> {
+    let mut found = Vec::new();
+    for path in places.credentials() {
+        if let Some(document) = read(path)? {
+            found.extend(known_in(path, &document, host).await?);
+        }
+    }
+    Ok(found)
+}
+
+async fn known_in(path: &Path, document: &Value, host: &str) -> Result<Vec<Login>, KeychainError> {
+    let mut found = Vec::new();
+    if let Some(asked) = Asked::new(path, document, host)? {
+        let said = asked.helper.get(&server_key(host)).await.map_err(|source| asked.failed(source))?;
+        found.extend(said.map(|_| Login { name: host.to_owned(), kept: asked.kept() }));
+    }
+    let names = of_file(document, host);
+    found.extend(names.map(|name| Login { name: name.clone(), kept: Kept::File(path.to_owned()) }));
+    Ok(found)
+}
+
+/// What a file itself holds of a registry, by its names there.
+fn of_file<'a>(document: &'a Value, host: &str) -> impl Iterator<Item = &'a String> {
+    let entries = document["auths"].as_object().into_iter().flatten();
+    // Docker leaves an empty entry where a helper has the login.
+    let entries = entries.filter(move |(name, entry)| is_of_host(name, host) && entry_credentials(entry) != Ok(None));
+    entries.map(|(name, _)| name)
+}
+
+/// A helper, and the file that names it.
+struct Asked<'a> {
+    helper: Helper,
+    path: &'a Path,
+}
+
+impl<'a> Asked<'a> {
+    /// The helper that a file names for a registry.
+    fn new(path: &'a Path, document: &Value, host: &str) -> Result<Option<Self>, KeychainError> {
+        let Some(name) = helper(document, host) else { return Ok(None) };
+        match Helper::new(&name) {
+            Ok(helper) => Ok(Some(Self { helper, path })),
+            Err(source) => Err(KeychainError::Helper { path: path.to_owned(), source }),
+        }
+    }
+
+    fn failed(&self, source: HelperError) -> KeychainError {
+        KeychainError::Helper { path: self.path.to_owned(), source }
+    }
+
+    fn kept(&self) -> Kept {
+        Kept::Helper { program: self.helper.program().to_owned(), file: self.path.to_owned() }
+    }
 }
 
 fn entries<'a>(document: &'a mut Value, path: &Path) -> Result<&'a mut serde_json::Map<String, Value>, KeychainError> {
