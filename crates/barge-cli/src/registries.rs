@@ -44,6 +44,12 @@ pub(crate) fn failure(error: &RegistryError) -> Failure {
         RegistryError::Open { other, .. } => (Kind::Refused, Some(allow(other, "http: true"))),
         RegistryError::Unreachable { host, source } => (Kind::Unreachable, unreachable(host, source)),
         RegistryError::Silent { .. } => (Kind::Unreachable, None),
+        RegistryError::Damaged { cached: true, .. } => {
+            (Kind::General, Some("it is removed; the same command again makes it anew, or fetches it".to_owned()))
+        }
+        RegistryError::Damaged { cached: false, .. } => {
+            (Kind::General, Some("put a copy of the base there that is whole".to_owned()))
+        }
         RegistryError::Keychain { host, .. } => {
             (Kind::General, Some(format!("`barge login {host}` stores who you are; see docs/registries.md")))
         }

@@ -118,9 +118,13 @@ impl Images {
             source => ImageError::Manifest { image: image.clone(), source },
         })?;
         let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
-        for digest in layers.iter().filter_map(|layer| layer["digest"].as_str()) {
+        for layer in &layers {
+            let (Some(digest), Some(size)) = (layer["digest"].as_str(), layer["size"].as_u64()) else {
+                let source = BaseError::Invalid { what: "the image's manifest".to_owned() };
+                return Err(ImageError::Manifest { image, source });
+            };
             let file = partial.join("layer");
-            self.client.blob_to_file(&reference, digest, &file).await.map_err(fetch)?;
+            self.client.blob_to_file(&reference, digest, size, &file).await.map_err(fetch)?;
             let (layer, app) = (file.clone(), partial.join("app"));
             let unpacked = tokio::task::spawn_blocking(move || unpack_app(&layer, &app)).await;
             unpacked

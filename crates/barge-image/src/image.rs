@@ -1,6 +1,6 @@
 //! Config and manifest of an image (OCI image specification 1.1), as bytes that are the same on every machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -72,6 +72,15 @@ pub struct Image {
     pub config: Blob,
     /// The layers, lowest first.
     pub layers: Vec<Blob>,
+}
+
+impl Image {
+    /// Layers and configuration, each blob once: a base may have the same layer twice, such as an empty one.
+    pub fn blobs(&self) -> Vec<&Blob> {
+        let mut seen = BTreeSet::new();
+        let all = self.layers.iter().chain([&self.config]);
+        all.filter(|blob| seen.insert(blob.digest.as_str())).collect()
+    }
 }
 
 /// What a base brings: its layers and its configuration.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::hash::{self, Hashing};
 use crate::image::{Blob, Image, Source, media_type};
 use crate::product::Product;
 use crate::registry::{Client, RegistryError};
+use crate::temporary::Temporary;
 
 /// Why an image could not be written as files.
 #[derive(Debug, thiserror::Error)]
@@ -118,12 +119,14 @@ impl<'a> Layout<'a> {
         // The index comes last: what it names is there.
         for (name, bytes) in self.documents().into_iter().rev() {
             let path = directory.join(name);
-            std::fs::write(&path, bytes).map_err(write_error(&path))?;
+            let mut temporary = Temporary::beside(&path).map_err(write_error(&path))?;
+            let written = temporary.file().write_all(&bytes).and_then(|()| temporary.persist(&path));
+            written.map_err(write_error(&path))?;
         }
         Ok(())
     }
 
-    async fn write_tar(&self, file: File, path: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
+    async fn write_tar(&self, file: &File, path: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
         let mut tar = tar::Builder::new(io::BufWriter::with_capacity(256 * 1024, file));
         for (name, bytes) in self.documents().into_iter().rev() {
             let mut header = header(bytes.len() as u64);
@@ -136,7 +139,7 @@ impl<'a> Layout<'a> {
             let (_, sum, _) = bytes.finish();
             check(blob, &sum)?;
         }
-        tar.into_inner().and_then(|mut out| io::Write::flush(&mut out)).map_err(write_error(path))
+        tar.into_inner().and_then(|mut out| out.flush()).map_err(write_error(path))
     }
 }
 
@@ -162,27 +165,9 @@ pub async fn write_all(product: &Product, directory: &Path, client: Option<&Clie
 /// As for `write_directory`.
 pub async fn write_tar(product: &Product, path: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
     let layout = Layout::of(product)?;
-    let temporary = part(path);
-    let file = File::create(&temporary).map_err(write_error(path))?;
-    let written = layout.write_tar(file, path, client).await;
-    named(written, &temporary, path)
-}
-
-/// Where a file is until it is whole; a later build writes over what a killed one has left.
-fn part(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    path.with_file_name(name)
-}
-
-/// Gives a file its name, or removes it.
-fn named(written: Result<(), LayoutError>, temporary: &Path, path: &Path) -> Result<(), LayoutError> {
-    let named = written.and_then(|()| std::fs::rename(temporary, path).map_err(write_error(path)));
-    if named.is_err() {
-        // It may not even have been made.
-        let _ = std::fs::remove_file(temporary);
-    }
-    named
+    let mut temporary = Temporary::beside(path).map_err(write_error(path))?;
+    layout.write_tar(temporary.file(), path, client).await?;
+    temporary.persist(path).map(drop).map_err(write_error(path))
 }
 
 fn header(size: u64) -> tar::Header {
@@ -217,10 +202,11 @@ fn digest(text: &str) -> Result<Digest, LayoutError> {
 
 /// Copies a blob; the copy gets its name only when its digest is right.
 async fn copy(blob: &Blob, path: &Path, client: Option<&Client>) -> Result<(), LayoutError> {
-    let temporary = part(path);
     let bytes = open(blob, client).await?;
-    let copied = File::create(&temporary).and_then(|to| hash::copy(bytes, to)).map_err(write_error(path));
-    named(copied.and_then(|(sum, _)| check(blob, &sum)), &temporary, path)
+    let mut temporary = Temporary::beside(path).map_err(write_error(path))?;
+    let (sum, _) = hash::copy(bytes, temporary.file()).map_err(write_error(path))?;
+    check(blob, &sum)?;
+    temporary.persist(path).map(drop).map_err(write_error(path))
 }
 
 fn check(blob: &Blob, sum: &hash::Sum) -> Result<(), LayoutError> {

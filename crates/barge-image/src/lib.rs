@@ -22,6 +22,7 @@ pub mod plan;
 pub mod product;
 pub mod registry;
 pub mod scan;
+mod temporary;
 pub mod unpack;
 
 pub use build::{BuildError, build, build_all};

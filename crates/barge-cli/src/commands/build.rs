@@ -9,9 +9,10 @@ use barge_api::{Bases, EnvironmentView};
 use barge_image::base::Means;
 use barge_image::build::{BuildRequest, build_all};
 use barge_image::image::Runtime;
-use barge_image::registry::{Progress, Pushed, is_loopback};
+use barge_image::registry::{Progress, Pushed};
 use barge_image::{Cache, Client, Credentials, Product, Reference, RegistryError, cache, layout};
 use barge_model::ServiceName;
+use barge_model::host::is_loopback;
 use barge_model::manifest::Command;
 use serde::Serialize;
 

@@ -5,7 +5,7 @@ use barge_model::Digest;
 use crate::cache::{Cache, Held};
 use crate::image::Blob;
 use crate::layer;
-use crate::registry::{Client, Reference, RegistryError};
+use crate::registry::{Client, Destination, Reference, RegistryError};
 
 /// A layer's bytes, from the cache or through it.
 pub(crate) async fn blob(
@@ -19,16 +19,17 @@ pub(crate) async fn blob(
         if let Some(held) = cached(cache, &digest, blob.size).await {
             return Ok(held);
         }
-        match through(client.ok_or(RegistryError::NoClient)?, reference, &digest, cache).await {
+        match through(client.ok_or(RegistryError::NoClient)?, reference, blob, &digest, cache).await {
             // The cache is full or broken, which is no reason to fail.
             Err(RegistryError::File(what, error)) => tracing::debug!(%what, %error, "a layer is not kept in the cache"),
             done => return done,
         }
     }
     let failed = |error| RegistryError::File(format!("keep layer {} for a moment", blob.digest), error);
-    let held = Held::new(tempfile::tempfile().map_err(failed)?);
-    client.ok_or(RegistryError::NoClient)?.blob_over(reference, &blob.digest, held.path()).await?;
-    Ok(held)
+    let file = tempfile::tempfile().map_err(failed)?;
+    let to = Destination { file: &file, name: &std::env::temp_dir() };
+    client.ok_or(RegistryError::NoClient)?.blob_over(reference, &blob.digest, blob.size, to).await?;
+    Ok(Held::new(file))
 }
 
 async fn cached(cache: &Cache, digest: &Digest, size: u64) -> Option<Held> {
@@ -40,12 +41,14 @@ async fn cached(cache: &Cache, digest: &Digest, size: u64) -> Option<Held> {
 async fn through(
     client: &Client,
     reference: &Reference,
+    blob: &Blob,
     digest: &Digest,
     cache: &Cache,
 ) -> Result<Held, RegistryError> {
     let failed = |error| RegistryError::File(format!("keep {digest} in {}", cache.directory().display()), error);
-    let temporary = cache.temporary().map_err(failed)?;
-    client.blob_over(reference, digest.as_str(), temporary.path()).await?;
+    let mut temporary = cache.temporary().map_err(failed)?;
+    let to = Destination { file: temporary.file(), name: cache.directory() };
+    client.blob_over(reference, &blob.digest, blob.size, to).await?;
     let held = cache.keep(temporary, digest).map_err(failed)?;
     cache.prune();
     Ok(held)

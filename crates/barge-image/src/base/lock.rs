@@ -152,7 +152,7 @@ pub async fn pin(
     update: bool,
     means: Means<'_>,
 ) -> Result<Pinned, BaseError> {
-    if reference.version.starts_with("sha256:") {
+    if reference.is_by_digest() {
         return Ok(Pinned { reference: reference.clone(), change: None });
     }
     let name = reference.to_string();

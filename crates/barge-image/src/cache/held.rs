@@ -43,11 +43,16 @@ impl Held {
         File::open(&self.path)
     }
 
-    /// Says that the bytes are not what they should be, so that no further build uses them.
-    pub fn discard(&self) {
-        if let Some(name) = &self.name {
-            // Where it cannot be removed it is looked at again by the next build, which compares its size and time.
-            let _ = std::fs::remove_file(name);
-        }
+    /// What people know it by: its name in the cache, where it has one.
+    pub(crate) fn name(&self) -> Option<&Path> {
+        self.name.as_deref()
+    }
+
+    /// Says that the bytes are not what they should be, so that no further build uses them; false where none would.
+    pub fn discard(&self) -> bool {
+        let Some(name) = &self.name else { return false };
+        // Where it cannot be removed it is looked at again by the next build, which compares its size and time.
+        let _ = std::fs::remove_file(name);
+        true
     }
 }

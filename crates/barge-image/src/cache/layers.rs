@@ -9,11 +9,12 @@ use barge_model::Digest;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Cache, Temporary, sealed};
+use super::{Cache, sealed};
 use crate::compress::COMPRESSOR;
 use crate::hash::{Sum, hex};
 use crate::layer::{Layer, Written};
 use crate::plan::{Entry, LayerPlan};
+use crate::temporary::Temporary;
 
 /// Changed with everything that makes other bytes of the same entries, but for the compressor, which has a name of its own.
 const FORMAT: &str = "barge layer 1";

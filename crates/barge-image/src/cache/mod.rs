@@ -2,7 +2,7 @@
 //!
 //! Many builds use one cache at once, and each may be killed at any moment. So everything is written to a temporary file in the
 //! cache's own directory and gets its name when it is whole; nothing is changed afterwards. A temporary file is locked by the process
-//! that writes it, and one that nobody has locked is removed by the next build ([`temporary`]). What is read is checked, and what is
+//! that writes it, and one that nobody has locked is removed by the next build ([`crate::temporary`]). What is read is checked, and what is
 //! damaged or missing is made again without a word. Nothing is brought to the disk with `fsync`: after a power cut the checks find
 //! what is not whole, and it is made again.
 //!
@@ -22,7 +22,6 @@ pub(crate) mod index;
 mod layers;
 mod prune;
 mod sealed;
-mod temporary;
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, FileTimes, Metadata};
@@ -36,9 +35,9 @@ use barge_model::Digest;
 
 pub use held::Held;
 pub(crate) use layers::{Key, blob_key, key, shape, tar_key};
-pub(crate) use temporary::Temporary;
 
 use crate::layer;
+use crate::temporary::{self, Temporary};
 
 /// So many bytes of blobs are kept.
 pub const LIMIT: u64 = 2 << 30;

@@ -9,7 +9,7 @@ use reqwest::{Method, Response, StatusCode, header};
 use super::client::{Client, checked, location};
 use super::push::{Progress, Step};
 use super::retry::{Retries, passing};
-use super::upload::{Content, Part, Told};
+use super::upload::{Content, Part, Stored, Told};
 use super::{Reference, RegistryError, address};
 use crate::base::fetch;
 use crate::image::{Blob, Source};
@@ -38,14 +38,18 @@ impl Client {
         told: &(dyn Fn(Progress) + Sync),
     ) -> Result<Step, RegistryError> {
         let mut retries = Retries::new();
+        let mut content = None;
         let result = loop {
-            let result = self.try_push_blob(blob, target, told).await;
+            let result = self.try_push_blob(blob, target, &mut content, told).await;
             let Some(error) = result.as_ref().err().filter(|error| error.passing()) else { break result };
             let Some(pause) = retries.next(error.retry_after()) else { break result };
             tracing::debug!(digest = %blob.digest, %error, "pushing again");
             tokio::time::sleep(pause).await;
         };
-        let step = result?;
+        let step = match (result, content) {
+            (Err(error), Some(Content::Stored(stored))) => return Err(blame(error, stored, blob).await),
+            (result, _) => result?,
+        };
         self.whereabouts.remember(target, &blob.digest, blob.size);
         told(Progress::of(blob, step));
         Ok(step)
@@ -55,6 +59,7 @@ impl Client {
         &self,
         blob: &Blob,
         target: &Reference,
+        content: &mut Option<Content>,
         told: &(dyn Fn(Progress) + Sync),
     ) -> Result<Step, RegistryError> {
         // Also after an answer that was lost: the registry may have all of it already.
@@ -62,13 +67,12 @@ impl Client {
             return Ok(Step::Present);
         }
         let what = format!("an upload of {}", blob.digest);
-        let mut content = None;
         loop {
             let (location, least) = match self.begin(blob, target, &what).await? {
                 Begun::Mounted => return Ok(Step::Mounted),
                 Begun::Session { location, least } => (location, least),
             };
-            let content = match &mut content {
+            let content = match &mut *content {
                 Some(content) => content,
                 empty => empty.insert(self.open(blob).await?),
             };
@@ -185,11 +189,20 @@ impl Client {
     async fn open(&self, blob: &Blob) -> Result<Content, RegistryError> {
         Ok(match &blob.source {
             Source::Bytes(bytes) => Content::Bytes(Bytes::from_owner(Arc::clone(bytes))),
-            Source::Temporary(file) => Content::File(file.path().to_owned()),
-            Source::File(path) => Content::File(path.clone()),
+            Source::Temporary(held) => Content::Stored(Stored::Held(Arc::clone(held))),
+            Source::File(path) => Content::Stored(Stored::File(path.clone())),
             Source::Remote { reference, cache } => {
-                Content::Held(fetch::blob(Some(self), reference, blob, cache.as_ref()).await?)
+                let held = fetch::blob(Some(self), reference, blob, cache.as_ref()).await?;
+                Content::Stored(Stored::Held(Arc::new(held)))
             }
         })
     }
+}
+
+/// Why an upload has failed: since the bytes on this side are not the right ones, where that is so, and otherwise as it seems. They are
+/// not looked at before, which would take as long as many an upload.
+async fn blame(error: RegistryError, stored: Stored, blob: &Blob) -> RegistryError {
+    let blob = blob.clone();
+    let damage = tokio::task::spawn_blocking(move || stored.damage(&blob)).await;
+    damage.ok().flatten().unwrap_or(error)
 }

@@ -354,9 +354,13 @@ pub(super) async fn read(
     let mut bytes = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(|source| unreachable(reference, source))? {
         if bytes.len() + piece.len() > limit {
-            return Err(RegistryError::TooLarge { host: reference.host.clone(), what: what.to_owned(), limit });
+            return Err(too_large(reference, what, limit as u64));
         }
         bytes.extend_from_slice(&piece);
     }
     Ok(bytes)
+}
+
+pub(super) fn too_large(reference: &Reference, what: &str, limit: u64) -> RegistryError {
+    RegistryError::TooLarge { host: reference.host.clone(), what: what.to_owned(), limit }
 }

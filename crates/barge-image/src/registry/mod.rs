@@ -11,6 +11,7 @@ mod credentials;
 mod helper;
 pub mod keychain;
 pub mod login;
+mod manifest;
 mod product;
 mod pull;
 mod push;
@@ -22,6 +23,7 @@ mod transport;
 mod upload;
 mod whereabouts;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use certificates::CertificateError;
@@ -30,8 +32,9 @@ pub use config::{Places, Registries, Registry, Settings};
 pub use credentials::Credentials;
 pub use helper::HelperError;
 pub use keychain::{Keychain, KeychainError};
+pub(crate) use pull::Destination;
 pub use push::{Progress, Pushed, Step};
-pub use reference::{InvalidReference, Reference, is_host, is_loopback};
+pub use reference::{InvalidReference, Reference, is_host};
 pub use referrers::{Attachment, Subject};
 pub use whereabouts::Whereabouts;
 
@@ -88,7 +91,7 @@ pub enum RegistryError {
         /// For how long.
         waited: Duration,
     },
-    /// It sends more than anything sensible has.
+    /// It sends more than was said before, or than anything sensible has.
     #[error("the registry {host} sent more than {limit} bytes as {what}; no more are taken")]
     TooLarge {
         /// The registry.
@@ -96,7 +99,7 @@ pub enum RegistryError {
         /// What was asked for.
         what: String,
         /// The limit in bytes.
-        limit: usize,
+        limit: u64,
     },
     /// What came does not have the digest that was asked for.
     #[error(
@@ -115,6 +118,18 @@ pub enum RegistryError {
         host: String,
         /// What is missing.
         problem: String,
+    },
+    /// The bytes on this side are not those of the blob.
+    #[error("{path} should have digest {digest} and has {actual}; it was changed or damaged")]
+    Damaged {
+        /// Where they are.
+        path: PathBuf,
+        /// The blob.
+        digest: String,
+        /// The digest of what is there.
+        actual: String,
+        /// It was in the cache, from which it is removed now: the next build makes or fetches it anew.
+        cached: bool,
     },
     /// A file on this side.
     #[error("{0}")]

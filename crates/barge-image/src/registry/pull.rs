@@ -1,17 +1,20 @@
 //! Pulls: manifests and blobs, each checked against its digest before anybody uses it.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use futures_util::StreamExt;
 use reqwest::{Method, header};
 use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
-use super::client::{Client, checked, read, unreachable};
+use super::client::{Client, checked, read, too_large, unreachable};
 use super::retry::Retries;
 use super::{Reference, RegistryError};
 use crate::image::media_type;
 use crate::layer;
+use crate::temporary::Temporary;
 
 /// The largest manifest that is read, in bytes (distribution specification, "Pushing manifests").
 const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
@@ -44,7 +47,7 @@ impl Client {
         let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let kind = kind.unwrap_or(media_type::MANIFEST).to_owned();
         let bytes = read(reference, &what, response, MANIFEST_LIMIT).await?;
-        if reference.version.starts_with("sha256:") {
+        if reference.is_by_digest() {
             verify(&what, &reference.version, &layer::digest(&bytes))?;
         }
         Ok((bytes, kind))
@@ -91,24 +94,25 @@ impl Client {
         Ok(())
     }
 
-    /// Writes a blob to `path`; the file gets its name only when its digest is right.
+    /// Writes a blob of `size` bytes to `path`; the file gets its name only when its digest is right.
     ///
     /// # Errors
     /// As for `blob`, and the disk.
-    pub async fn blob_to_file(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
-        let temporary = path.with_extension("part");
+    pub async fn blob_to_file(
+        &self,
+        reference: &Reference,
+        digest: &str,
+        size: u64,
+        path: &Path,
+    ) -> Result<(), RegistryError> {
         let write = |source| RegistryError::File(format!("write {}", path.display()), source);
-        match self.blob_over(reference, digest, &temporary).await {
-            Ok(()) => tokio::fs::rename(&temporary, path).await.map_err(write),
-            Err(error) => {
-                // It may not even have been made.
-                let _ = tokio::fs::remove_file(&temporary).await;
-                Err(error)
-            }
-        }
+        let mut temporary = Temporary::beside(path).map_err(write)?;
+        let to = Destination { file: temporary.file(), name: path };
+        self.blob_over(reference, digest, size, to).await?;
+        temporary.persist(path).map(drop).map_err(write)
     }
 
-    /// Writes a blob in the place of what the file at `path` holds; it is whole when this has succeeded.
+    /// Writes a blob of `size` bytes in the place of what a file holds; it is whole when this has succeeded.
     ///
     /// # Errors
     /// As for `blob_to_file`.
@@ -116,21 +120,28 @@ impl Client {
         &self,
         reference: &Reference,
         digest: &str,
-        path: &Path,
+        size: u64,
+        to: Destination<'_>,
     ) -> Result<(), RegistryError> {
         for mirror in self.mirrors(reference) {
-            match self.blob_over_at(&mirror, digest, path).await {
+            match self.blob_over_at(&mirror, digest, size, to).await {
                 Err(error) => self.pass_over(&mirror, error)?,
                 answer => return answer,
             }
         }
-        self.blob_over_at(reference, digest, path).await
+        self.blob_over_at(reference, digest, size, to).await
     }
 
-    async fn blob_over_at(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
+    async fn blob_over_at(
+        &self,
+        reference: &Reference,
+        digest: &str,
+        size: u64,
+        to: Destination<'_>,
+    ) -> Result<(), RegistryError> {
         let mut retries = Retries::new();
         loop {
-            let result = self.try_blob_to_file(reference, digest, path).await;
+            let result = self.try_blob_over(reference, digest, size, to).await;
             let Some(error) = result.as_ref().err().filter(|error| error.passing()) else { break result };
             let Some(pause) = retries.next(error.retry_after()) else { break result };
             tracing::debug!(%digest, %error, "fetching again");
@@ -138,21 +149,55 @@ impl Client {
         }
     }
 
-    async fn try_blob_to_file(&self, reference: &Reference, digest: &str, path: &Path) -> Result<(), RegistryError> {
+    async fn try_blob_over(
+        &self,
+        reference: &Reference,
+        digest: &str,
+        size: u64,
+        to: Destination<'_>,
+    ) -> Result<(), RegistryError> {
         let url = self.url(reference, &format!("blobs/{digest}"));
         let response = self.send_once(reference, &Method::GET, &url, &|request| request).await?;
         let response = checked(reference, digest, response).await?;
-        let write = |source| RegistryError::File(format!("write {}", path.display()), source);
-        let mut file = tokio::fs::File::create(path).await.map_err(write)?;
+        let write = |source| RegistryError::File(format!("write {}", to.name.display()), source);
+        let mut file = to.begin().await.map_err(write)?;
         let mut hasher = Sha256::new();
-        let mut stream = response.bytes_stream();
-        while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(|source| unreachable(reference, source))?;
-            hasher.update(&piece);
-            file.write_all(&piece).await.map_err(write)?;
-        }
+        let copied = async {
+            let mut stream = response.bytes_stream();
+            let mut left = size;
+            while let Some(piece) = stream.next().await {
+                let piece = piece.map_err(|source| unreachable(reference, source))?;
+                // The manifest has said how long it is, and so has whoever made the room for it.
+                left = left.checked_sub(piece.len() as u64).ok_or_else(|| too_large(reference, digest, size))?;
+                hasher.update(&piece);
+                file.write_all(&piece).await.map_err(write)?;
+            }
+            Ok::<(), RegistryError>(())
+        };
+        let copied = copied.await;
+        // Also after a failure: what is still being written must not get into the next try's file.
         file.flush().await.map_err(write)?;
+        copied?;
         verify(digest, digest, &layer::digest_text(&hasher.finalize()))
+    }
+}
+
+/// A file that a blob is written to. It is held, not named: a name such as `/proc/self/fd/7` may mean another file once whoever waits has
+/// given up.
+#[derive(Clone, Copy)]
+pub(crate) struct Destination<'a> {
+    pub(crate) file: &'a File,
+    /// What messages call it.
+    pub(crate) name: &'a Path,
+}
+
+impl Destination<'_> {
+    /// The file without anything in it.
+    async fn begin(self) -> io::Result<tokio::fs::File> {
+        let mut file = tokio::fs::File::from_std(self.file.try_clone()?);
+        file.set_len(0).await?;
+        file.rewind().await?;
+        Ok(file)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use barge_model::host::is_loopback;
+
 /// The name of an image in a registry. The registry is always written out; there is no default one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
@@ -63,6 +65,11 @@ impl Reference {
         Self { version: digest.to_owned(), ..self.clone() }
     }
 
+    /// Whether its version is a digest, which always means the same.
+    pub fn is_by_digest(&self) -> bool {
+        self.version.starts_with("sha256:")
+    }
+
     /// Host and repository, without a version.
     pub fn name(&self) -> String {
         format!("{}/{}", self.host, self.repository)
@@ -92,19 +99,9 @@ pub(super) fn canonical(host: &str) -> String {
     }
 }
 
-/// Whether a registry with this host and port is on this machine.
-pub fn is_loopback(host: &str) -> bool {
-    let host = match host.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => host,
-    };
-    let host = host.trim_matches(['[', ']']);
-    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let separator = if self.version.starts_with("sha256:") { '@' } else { ':' };
+        let separator = if self.is_by_digest() { '@' } else { ':' };
         write!(f, "{}/{}{separator}{}", self.host, self.repository, self.version)
     }
 }

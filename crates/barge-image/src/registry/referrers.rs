@@ -11,6 +11,7 @@ use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::client::{Client, checked, read};
+use super::manifest::Document;
 use super::{Reference, RegistryError};
 use crate::image::{Blob, Source, canonical, media_type};
 use crate::layer;
@@ -163,20 +164,8 @@ impl Client {
 
     /// Puts a manifest with a subject; the result is whether the registry will list it.
     async fn put_attached(&self, reference: &Reference, manifest: &[u8]) -> Result<bool, RegistryError> {
-        let response = self.put_document(reference, media_type::MANIFEST, manifest).await?;
+        let response = self.put(Document { kind: media_type::MANIFEST, bytes: manifest }, reference).await?;
         Ok(response.headers().contains_key("oci-subject"))
-    }
-
-    async fn put_document(
-        &self,
-        reference: &Reference,
-        kind: &str,
-        bytes: &[u8],
-    ) -> Result<reqwest::Response, RegistryError> {
-        let url = self.url(reference, &format!("manifests/{}", reference.version));
-        let put = |request: reqwest::RequestBuilder| request.header(header::CONTENT_TYPE, kind).body(bytes.to_vec());
-        let response = self.send(reference, Method::PUT, &url, put).await?;
-        checked(reference, &format!("manifest {reference}"), response).await
     }
 
     /// Adds to the list under the tag of an image.
@@ -193,7 +182,7 @@ impl Client {
         }
         let index = json!({ "schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": list });
         let tag = list_of(&target.with_digest(&subject.digest));
-        self.put_document(&tag, media_type::INDEX, &canonical(index)).await.map(drop)
+        self.put(Document { kind: media_type::INDEX, bytes: &canonical(index) }, &tag).await.map(drop)
     }
 
     /// What the list under the tag of an image says.

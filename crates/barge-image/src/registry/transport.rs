@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use barge_model::host::is_loopback;
 use reqwest::Url;
 
 use super::certificates::{self, Certificates};
 use super::config::Registries;
-use super::reference::{DOCKER_HUB, canonical, is_loopback};
+use super::reference::{DOCKER_HUB, canonical};
 use super::{Limits, RegistryError};
 
 /// Where Docker's own registry is asked.

@@ -3,12 +3,15 @@
 //! A limit on the whole would fail large layers on slow lines, and reqwest's read timeout counts from the sending of the request, whatever
 //! is sent meanwhile. So the body itself tells when a piece of it is taken.
 
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt, stream};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use reqwest::{Body, Method, Response, header};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::watch;
@@ -17,6 +20,9 @@ use tokio_util::io::ReaderStream;
 
 use super::client::{Client, Limits, unreachable};
 use super::{Reference, RegistryError};
+use crate::cache::Held;
+use crate::image::Blob;
+use crate::layer;
 
 /// Bytes of a blob on their way to an address.
 pub(super) struct Part<'a> {
@@ -71,29 +77,84 @@ impl Client {
 /// A blob's bytes, which may be sent more than once.
 pub(super) enum Content {
     Bytes(Bytes),
-    File(PathBuf),
-    Held(crate::cache::Held),
+    Stored(Stored),
 }
 
 impl Content {
     fn body(&self, start: u64, size: u64) -> (Body, Sending) {
-        let path = match self {
+        watched(self.pieces(start, size))
+    }
+
+    fn pieces(&self, start: u64, size: u64) -> BoxStream<'static, io::Result<Bytes>> {
+        let stored = match self {
             Content::Bytes(bytes) => {
                 let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-                return watched(stream::iter([Ok(bytes.slice(place(start)..place(start + size)))]));
+                return stream::iter([Ok(bytes.slice(place(start)..place(start + size)))]).boxed();
             }
-            Content::File(path) => path.clone(),
-            Content::Held(file) => file.path().to_owned(),
+            Content::Stored(stored) => stored.clone(),
         };
-        // Opened when it is sent; a file that cannot be read breaks the request off.
+        // Opened when it is sent; a file that cannot be read breaks the request off. The body holds the file itself: a connection may look
+        // at it after whoever sends it has given up.
         let file = async move {
-            let mut file = tokio::fs::File::open(path).await?;
+            let opened = tokio::task::spawn_blocking(move || stored.open()).await;
+            let mut file = tokio::fs::File::from_std(opened.map_err(io::Error::other)??);
             if start > 0 {
                 file.seek(io::SeekFrom::Start(start)).await?;
             }
             Ok::<_, io::Error>(ReaderStream::with_capacity(file.take(size), 128 * 1024))
         };
-        watched(stream::once(file).try_flatten())
+        stream::once(file).try_flatten().boxed()
+    }
+}
+
+/// Bytes on the disk.
+#[derive(Clone)]
+pub(super) enum Stored {
+    /// In somebody else's file.
+    File(PathBuf),
+    /// In a file of ours.
+    Held(Arc<Held>),
+}
+
+impl Stored {
+    fn path(&self) -> &Path {
+        match self {
+            Stored::File(path) => path,
+            Stored::Held(held) => held.path(),
+        }
+    }
+
+    fn open(&self) -> io::Result<File> {
+        File::open(self.path())
+    }
+
+    /// What people know it by.
+    fn name(&self) -> &Path {
+        match self {
+            Stored::File(path) => path,
+            Stored::Held(held) => held.name().unwrap_or_else(|| held.path()),
+        }
+    }
+
+    /// What is wrong with the bytes of `blob`, for which a registry is not to blame. What is damaged in the cache is removed from there.
+    pub(super) fn damage(&self, blob: &Blob) -> Option<RegistryError> {
+        let failed = |source| Some(RegistryError::File(format!("read {}", self.name().display()), source));
+        let read = std::fs::metadata(self.path()).and_then(|found| match found.is_file() {
+            true => layer::digest_reader(self.open()?).map(|(digest, _)| digest),
+            // What comes out of a pipe comes once.
+            false => Ok(blob.digest.clone()),
+        });
+        let actual = match read {
+            Ok(actual) if actual == blob.digest => return None,
+            Ok(actual) => actual,
+            Err(error) => return failed(error),
+        };
+        let cached = match self {
+            Stored::Held(held) => held.discard(),
+            Stored::File(_) => false,
+        };
+        let (path, digest) = (self.name().to_owned(), blob.digest.clone());
+        Some(RegistryError::Damaged { path, digest, actual, cached })
     }
 }
 
@@ -129,5 +190,28 @@ impl Sending {
         }
         sleep(limits.upload_answer).await;
         ("did not answer an upload", limits.upload_answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_is_read_late_holds_the_file_that_was_meant() {
+        let file = |text: &str| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file
+        };
+        let content = Content::Stored(Stored::Held(Arc::new(Held::new(file("what was meant")))));
+        let pieces = content.pieces(5, 3);
+        // Whoever sends it gives up, and the numbers that are free then are other files'.
+        drop(content);
+        let _others: Vec<File> = (0..64).map(|_| file("another file!!")).collect();
+        let bytes: Vec<Bytes> = pieces.try_collect().await.unwrap();
+        assert_eq!(bytes.concat(), b"was");
     }
 }

@@ -4,12 +4,15 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use barge_image::build::{BuildRequest, files};
-use barge_image::{Cache, build};
+use barge_image::layout::write_tar;
+use barge_image::{Cache, Product, build};
 
 use crate::support::runtime;
 
 const FILES: &str = "BARGE_TEST_CHILD_FILES";
 const CACHE: &str = "BARGE_TEST_CHILD_CACHE";
+/// Where the image is written to as a tar, again and again.
+pub(crate) const OUTPUT: &str = "BARGE_TEST_CHILD_OUTPUT";
 
 /// Begins the line with the digest.
 const DIGEST: &str = "the digest is ";
@@ -54,5 +57,10 @@ async fn work() {
     let cache = cache.and_then(Result::ok);
     let layers = vec![files(Path::new(&path), &[]).unwrap()];
     let request = BuildRequest { cache: cache.as_ref(), ..BuildRequest::new(layers, "scratch", runtime()) };
-    println!("{DIGEST}{}", build(request, None).await.unwrap().digest);
+    let image = build(request, None).await.unwrap();
+    println!("{DIGEST}{}", image.digest);
+    let Some(output) = std::env::var_os(OUTPUT) else { return };
+    loop {
+        write_tar(&Product::single(image.clone()), Path::new(&output), None).await.unwrap();
+    }
 }

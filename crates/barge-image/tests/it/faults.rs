@@ -107,7 +107,8 @@ async fn a_pull_comes_through_whatever_passes_and_takes_nothing_wrong() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("layer");
         let target = reference(&proxy.host(), "app:1");
-        let error = anonymous().blob_to_file(&target, &image.layers[0].digest, &path).await.unwrap_err();
+        let error =
+            anonymous().blob_to_file(&target, &image.layers[0].digest, image.layers[0].size, &path).await.unwrap_err();
         assert!(matches!(error, RegistryError::Digest { .. }), "{error:?}");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }

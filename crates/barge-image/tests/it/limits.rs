@@ -4,14 +4,18 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use barge_image::cache::LIMIT;
 use barge_image::image::Source;
-use barge_image::{Client, Image, Limits, RegistryError};
+use barge_image::layout::{LayoutError, write_directory};
+use barge_image::{Cache, Client, Image, Limits, Reference, RegistryError};
 use nix::sys::stat::Mode;
 
 use crate::support::{DEADLINE, Served, anonymous, listen, small};
@@ -153,4 +157,45 @@ async fn no_more_is_read_than_anything_sensible_has() {
 /// How long a manifest is.
 async fn client_manifest(client: &Client, reference: String) -> Result<usize, RegistryError> {
     client.manifest(&reference.parse().unwrap()).await.map(|(bytes, _)| bytes.len())
+}
+
+/// A registry whose blobs have no end that anybody wants to see, and so many bytes of them that it has given.
+async fn endless() -> (SocketAddr, Arc<AtomicUsize>) {
+    let given = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&given);
+    let router = Router::new().fallback(move || {
+        let count = Arc::clone(&count);
+        let piece = move || {
+            count.fetch_add(64 << 10, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(vec![b'x'; 64 << 10])
+        };
+        let pieces = futures_util::stream::iter(std::iter::repeat_with(piece).take(4096));
+        async move { axum::body::Body::from_stream(pieces).into_response() }
+    });
+    (listen(router).await, given)
+}
+
+#[tokio::test]
+async fn a_blob_that_is_longer_than_its_manifest_says_is_given_up_and_leaves_nothing() {
+    let (address, given) = endless().await;
+    let reference: Reference = format!("{address}/app:1").parse().unwrap();
+    let image = small("hello").await;
+    let digest = &image.layers[0].digest;
+    let place = tempfile::tempdir().unwrap();
+    let error = anonymous().blob_to_file(&reference, digest, 1 << 20, &place.path().join("layer")).await.unwrap_err();
+    let expected = format!("the registry {address} sent more than 1048576 bytes as {digest}; no more are taken");
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+    // The same on the way through the cache, and without one.
+    let cache = Cache::open(&place.path().join("cache"), LIMIT).unwrap();
+    for cache in [Some(cache), None] {
+        let mut image = image.clone();
+        image.layers[0].source = Source::Remote { reference: reference.clone(), cache };
+        let error = write_directory(&image, &place.path().join("layout"), Some(&anonymous())).await.unwrap_err();
+        let LayoutError::Fetch { source: RegistryError::TooLarge { limit, .. }, .. } = error else { panic!("{error}") };
+        assert_eq!(limit, image.layers[0].size);
+    }
+    assert_eq!(std::fs::read_dir(place.path().join("cache/tmp")).unwrap().count(), 0);
+    let given = given.load(Ordering::Relaxed);
+    assert!(given < 64 << 20, "{given} bytes were sent");
 }

@@ -175,7 +175,7 @@ async fn an_index_keeps_its_images_in_the_registry() {
         let (bytes, _) = client.manifest(&target.with_digest(&image.digest)).await.unwrap();
         assert_eq!(bytes, image.manifest);
         for layer in &image.layers {
-            client.blob_to_file(&target, &layer.digest, &copy.path().join("layer")).await.unwrap();
+            client.blob_to_file(&target, &layer.digest, layer.size, &copy.path().join("layer")).await.unwrap();
         }
     }
 }

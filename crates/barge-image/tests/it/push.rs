@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use barge_image::layer::digest;
+use barge_image::layout::write_directory;
 use barge_image::registry::{Progress, Pushed, Step};
 use barge_image::{Image, RegistryError};
 
@@ -22,7 +23,7 @@ async fn check_pulled(served: &Served, name: &str, image: &Image) {
     let directory = tempfile::tempdir().unwrap();
     for blob in image.layers.iter().chain([&image.config]) {
         let path = directory.path().join("blob");
-        client.blob_to_file(&reference, &blob.digest, &path).await.unwrap();
+        client.blob_to_file(&reference, &blob.digest, blob.size, &path).await.unwrap();
         assert_eq!(digest(&std::fs::read(&path).unwrap()), blob.digest);
         assert_eq!(client.blob(&reference, &blob.digest).await.unwrap().len() as u64, blob.size);
     }
@@ -91,6 +92,32 @@ async fn of_a_changed_image_only_what_changed_is_sent() {
         assert_eq!(told.iter().filter(|progress| progress.step == Step::Sent).count(), 2);
         check_pulled(&served, "app:1", &image).await;
     }
+}
+
+#[tokio::test]
+async fn a_layer_that_an_image_has_twice_is_sent_once() {
+    let served = Served::start().await;
+    let layout = tempfile::tempdir().unwrap();
+    write_directory(&small("base").await, layout.path(), None).await.unwrap();
+    crate::base::with_config(layout.path(), |config| {
+        let layer = config["rootfs"]["diff_ids"][0].clone();
+        config["rootfs"]["diff_ids"] = serde_json::json!([layer, layer]);
+    });
+    crate::base::with_manifest(layout.path(), |manifest| {
+        let layer = manifest["layers"][0].clone();
+        manifest["layers"] = serde_json::json!([layer, layer]);
+    });
+    let files = tree(&[("greeter*", "own")]);
+    let image = built(files.path(), &format!("oci:{}", layout.path().display()), None).await;
+    assert_eq!(image.layers.len(), 3);
+    let told = Mutex::new(Vec::new());
+    let target = served.reference("app:1");
+    let pushed = anonymous().push(&image, &target, &|progress| told.lock().unwrap().push(progress)).await.unwrap();
+    let planned = told.into_inner().unwrap().iter().filter(|progress| progress.step == Step::Planned).count();
+    assert_eq!((served.count("POST "), planned), (3, 3), "two layers and the configuration");
+    let total = image.layers[0].size + image.layers[2].size + image.config.size;
+    assert_eq!(pushed, Pushed { sent: total, present: 0 });
+    check_pulled(&served, "app:1", &image).await;
 }
 
 #[tokio::test]
@@ -247,7 +274,7 @@ async fn bytes_with_another_digest_are_refused_and_leave_no_file() {
     let path = directory.path().join("layer");
     let results = [
         client.blob(&reference, layer).await.map(drop),
-        client.blob_to_file(&reference, layer, &path).await,
+        client.blob_to_file(&reference, layer, image.layers[0].size, &path).await,
         client.manifest(&reference.with_digest(&image.digest)).await.map(drop),
     ];
     for result in results {

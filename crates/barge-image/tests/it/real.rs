@@ -17,7 +17,7 @@ pub(crate) async fn check_pulled(client: &Client, reference: &Reference, image: 
     let directory = tempfile::tempdir().unwrap();
     for blob in image.layers.iter().chain([&image.config]) {
         let path = directory.path().join("blob");
-        client.blob_to_file(reference, &blob.digest, &path).await.unwrap();
+        client.blob_to_file(reference, &blob.digest, blob.size, &path).await.unwrap();
         assert_eq!(digest(&std::fs::read(&path).unwrap()), blob.digest);
     }
 }
