@@ -132,6 +132,36 @@ fn a_jvm_takes_the_options_and_the_class_path() {
     drop(program.project);
 }
 
+const MODULE: &str = r#"
+package example;
+
+public class Main {
+    public static void main(String[] words) throws Exception {
+        System.out.println(Main.class.getModule() + " with " + java.nio.file.Files.readString(java.nio.file.Path.of(System.getProperty("conf"))));
+    }
+}
+"#;
+
+#[test]
+fn a_jvm_takes_the_module_and_the_files_of_a_gradle_application() {
+    let (Some(javac), Some(java)) = (tool("javac"), tool("java")) else { return };
+    let project = Project::new();
+    let at = |path: &str| project.path().join(path);
+    project.file("source/module-info.java", b"module my.shop {}").file("source/example/Main.java", MODULE.as_bytes());
+    let sources = ["source/module-info.java", "source/example/Main.java"].map(at);
+    succeed(Command::new(javac).args(["--release", "11", "-d"]).arg(at("classes")).args(sources));
+    let [module, main] = ["module-info.class", "example/Main.class"]
+        .map(|name| (name, std::fs::read(at("classes").join(name)).unwrap()));
+    let jar = crate::archive::packed(&[(module.0, &module.1), (main.0, &main.1)], crate::archive::deflated());
+    let script = "MODULE_PATH=$APP_HOME/lib/shop.jar\nDEFAULT_JVM_OPTS='\"-Dconf='$APP_HOME'/conf/shop.txt\"'\n\
+        set -- \\\n --module-path \"$MODULE_PATH\" \\\n --module my.shop/example.Main \\\n \"$@\"\n";
+    project.file("install/shop/bin/shop", script.as_bytes()).file("install/shop/bin/shop.bat", b"");
+    project.file("install/shop/lib/shop.jar", &jar).file("install/shop/conf/shop.txt", b"settings");
+    write(&project.plan("install/shop"), project.path());
+    let output = Command::new(java).arg("@barge/java.args").current_dir(at("app")).output().unwrap();
+    assert_eq!(text(&output), "module my.shop with settings\n");
+}
+
 #[test]
 fn variables_win_over_our_options() {
     let options = Options { limited_memory: true, ..Options::default() };
