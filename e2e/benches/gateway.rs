@@ -129,12 +129,14 @@ impl Nginx {
         Self::start(&directory.join(name), &format!("location / {{ root {}; }}", files.display()), "")
     }
 
-    /// One that passes everything on, as the gateway does.
+    /// One that passes everything on as the gateway does, with the same headers.
     fn passing_on(directory: &Path, instances: &[SocketAddr]) -> Self {
         let servers: String = instances.iter().map(|address| format!("server {address};")).collect();
         let upstream = format!("upstream instances {{ {servers} keepalive 1024; }}");
         let location = "location / { proxy_pass http://instances; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
-                        proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr; }";
+                        proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr; \
+                        proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forwarded-Proto $scheme; \
+                        add_header Instance $upstream_addr; }";
         Self::start(&directory.join("peer"), location, &upstream)
     }
 

@@ -1,10 +1,9 @@
 //! One connection to an instance. Nobody drives it but whoever waits for its answer, so that no second task has to be woken for a
 //! request and for each piece of its answer.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -98,13 +97,12 @@ impl Connection {
     }
 
     /// Sends a request and waits for the head of its answer; the rest comes as long as the connection is polled.
-    pub(crate) async fn ask(&mut self, request: Request<Resumable>) -> hyper::Result<Response<Incoming>> {
-        let mut answer = pin!(self.sender.send_request(request));
-        poll_fn(|context| {
-            let _ended = self.driver.poll(context);
-            answer.as_mut().poll(context)
-        })
-        .await
+    pub(crate) fn ask(
+        &mut self,
+        request: Request<Resumable>,
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> {
+        // No block of `async`, which would keep the request as well.
+        Asking { answer: self.sender.send_request(request), driver: &mut self.driver }
     }
 
     /// Sends the one request that goes over this connection, and hands over who brings it on: the result are the answer, the one who
@@ -127,6 +125,25 @@ impl Connection {
             drop(held);
         };
         (answer, driver, place)
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// An answer that is waited for, and brought on meanwhile.
+    struct Asking<'a, F> {
+        #[pin]
+        answer: F,
+        driver: &'a mut Driver,
+    }
+}
+
+impl<F: Future> Future for Asking<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _ended = this.driver.poll(context);
+        this.answer.poll(context)
     }
 }
 

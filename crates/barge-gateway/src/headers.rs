@@ -89,6 +89,10 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName, several: Refused) -> Re
 /// A host and perhaps a port, without a user, a path or anything else (RFC 9110, 7.2); empty where the target has no host.
 fn is_host(value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else { return false };
+    // As nearly all are, and so not taken apart.
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.') {
+        return true;
+    }
     let Ok(authority) = text.parse::<Authority>() else { return text.is_empty() };
     let port = text.strip_prefix(authority.host()).map(|port| port.strip_prefix(':').unwrap_or(port));
     !authority.host().is_empty() && port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))

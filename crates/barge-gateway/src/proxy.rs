@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use barge_model::InstanceId;
+use futures_util::future::{Either, ready};
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -25,7 +27,7 @@ use crate::table::{InFlight, NoInstance, Picked, Table};
 use crate::upstream::{Asked, Failure, Upstream};
 
 /// The forwarding part of a gateway, on one of its threads.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Proxy {
     table: Arc<Table>,
     domain: Arc<str>,
@@ -46,6 +48,15 @@ pub(crate) struct Shared {
 
 /// The client's side of an upgrade, and its place among those that are carried.
 type Upgrade = (OnUpgrade, OwnedSemaphorePermit);
+
+/// A request that will be passed on.
+struct Taken {
+    /// As an instance gets it.
+    parts: Parts,
+    body: Resumable,
+    route: Route,
+    client_side: Option<Upgrade>,
+}
 
 /// What one request has tried.
 #[derive(Debug, Default)]
@@ -84,36 +95,56 @@ impl Proxy {
         }
     }
 
-    /// Answers one request of a client.
-    pub(crate) async fn handle(&self, mut request: Request<Incoming>, client: Client) -> Response<Answer> {
+    /// Answers one request of a client. What need not be waited for is done at once: the future is moved where hyper keeps it, and has no room
+    /// for more than what is waited with.
+    pub(crate) fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        client: &Client,
+    ) -> impl Future<Output = Response<Answer>> + Send + use<> {
+        match self.take(request, client) {
+            Ok(taken) => Either::Left(self.pass_on(taken)),
+            Err(refused) => Either::Right(ready(*refused)),
+        }
+    }
+
+    /// Looks at a request, and makes of it what an instance is asked.
+    fn take(&self, mut request: Request<Incoming>, client: &Client) -> Result<Taken, Box<Response<Answer>>> {
         if let Err(refused) = headers::check(&request) {
-            return last(StatusCode::BAD_REQUEST, &refused.to_string());
+            return Err(last(StatusCode::BAD_REQUEST, &refused.to_string()).into());
         }
         let route = match route::route(request.uri(), request.headers(), &self.domain) {
             Ok(route) => route,
-            Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+            Err(error) => return Err(problem(StatusCode::BAD_REQUEST, &error.to_string()).into()),
         };
         let upgrade = headers::upgrade_protocol(&request);
         let client_side = match upgrade.is_some().then(|| Arc::clone(&self.room).try_acquire_owned()) {
             Some(Ok(permit)) => Some((hyper::upgrade::on(&mut request), permit)),
             Some(Err(_)) => {
-                return problem(StatusCode::SERVICE_UNAVAILABLE, "the gateway carries no more upgraded connections");
+                let text = "the gateway carries no more upgraded connections";
+                return Err(problem(StatusCode::SERVICE_UNAVAILABLE, text).into());
             }
             None => None,
         };
         let (mut parts, body) = request.into_parts();
-        headers::prepare(&mut parts, &client, !body.is_end_stream(), upgrade.as_ref());
-        let body = Resumable::new(body);
+        headers::prepare(&mut parts, client, !body.is_end_stream(), upgrade.as_ref());
+        Ok(Taken { parts, body: Resumable::new(body), route, client_side })
+    }
+
+    /// Asks instances until one answers, or none can be asked any more.
+    async fn pass_on(self: Arc<Self>, mut taken: Taken) -> Response<Answer> {
         let mut tried = Tried::default();
         let mut until = Instant::now() + self.search_limit;
         while Instant::now() < until {
-            let picked = match self.pick(&route, &tried) {
+            let picked = match self.pick(&taken.route, &tried) {
                 Ok(picked) => picked,
-                Err(reason) => return in_vain(&route, Some(reason), &tried),
+                Err(reason) => return in_vain(&taken.route, Some(reason), &tried),
             };
-            let asked = Asked { parts: &parts, body: &body, again: tried.broke.is_some(), until };
-            match self.upstream.send(&asked, &picked).await {
-                Ok(response) => return self.pass_back(response, picked, client_side, body.clone()),
+            let asked = Asked { parts: &taken.parts, body: &taken.body, again: tried.broke.is_some(), until };
+            match self.upstream.send(asked, &picked).await {
+                Ok(response) => {
+                    return self.pass_back(response, picked, taken.client_side.take(), taken.body.clone());
+                }
                 // No word of the instance, and for another one it may do: ports are counted for each.
                 Err(Failure::Lack(text)) => {
                     tried.untold.push(picked.uid);
@@ -137,7 +168,7 @@ impl Proxy {
                 Err(Failure::Final(status, text)) => return problem(status, &text),
             }
         }
-        in_vain(&route, None, &tried)
+        in_vain(&taken.route, None, &tried)
     }
 
     /// Another instance than those that were tried; where there is none, once more the one that broke off.

@@ -4,8 +4,8 @@
 //! A page of a name that was made to lead here (DNS rebinding) may send any header of ours, because it asks its own site. What it cannot
 //! choose is Host, which therefore must be a name of this machine or of the domain also where the headers say everything.
 
-use barge_model::{EnvironmentName, InstanceId, ServiceKey, ServiceName};
 use barge_model::host;
+use barge_model::{EnvironmentName, InstanceId, ServiceKey, ServiceName};
 use http::{HeaderMap, Uri, header};
 
 /// The domain of names that are all this machine (RFC 6761, 6.3).

@@ -1,11 +1,13 @@
 //! Serves clients until it is told to stop; what is in flight then gets time to end.
 
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use barge_runtime::listen::{self, AcceptError, Limits};
+use futures_util::FutureExt;
 use hyper::service::service_fn;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpUserTimeout;
@@ -167,12 +169,10 @@ async fn serve_one(
     shutdown: CancellationToken,
 ) -> Result<(), AcceptError> {
     look_after_clients(&listener, config.stall_limit);
+    let proxy = Arc::new(proxy);
     let service = |peer| {
-        let (proxy, client) = (proxy.clone(), Client::at(peer));
-        service_fn(move |request| {
-            let (proxy, client) = (proxy.clone(), client.clone());
-            async move { Ok::<_, std::convert::Infallible>(proxy.handle(request, client).await) }
-        })
+        let (proxy, client) = (Arc::clone(&proxy), Client::at(peer));
+        service_fn(move |request| Arc::clone(&proxy).handle(request, &client).map(Ok::<_, Infallible>))
     };
     let every = (config.stall_limit / 16).clamp(Duration::from_millis(10), Duration::from_secs(1));
     let serving = async {

@@ -7,6 +7,7 @@
 //! costs a second try; a POST would be lost.
 
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -72,8 +73,8 @@ impl Upstream {
     }
 
     /// Sends the request to `picked`.
-    pub(crate) async fn send(&self, asked: &Asked<'_>, picked: &Picked) -> Result<Response<Coming>, Failure> {
-        let Asked { parts, body, again, until } = *asked;
+    pub(crate) async fn send(&self, asked: Asked<'_>, picked: &Picked) -> Result<Response<Coming>, Failure> {
+        let Asked { parts, body, again, until } = asked;
         let upgrade = parts.headers.contains_key(header::UPGRADE);
         let shared = idempotent(&parts.method) && body.is_end_stream() && !again && !upgrade;
         let request = || {
@@ -84,14 +85,15 @@ impl Upstream {
             }
             request
         };
-        let asked = async {
+        let mut asked = pin!(async {
             if shared {
                 self.shared(picked.address, until, request).await
             } else {
-                self.single(picked.address, until, request()).await
+                // Boxed as the seldom one of the two ways: it would make room in each request.
+                Box::pin(self.single(picked.address, until, request())).await
             }
-        };
-        let Some(sent) = self.in_time(body, asked).await else {
+        });
+        let Some(sent) = self.in_time(body, asked.as_mut()).await else {
             return Err(self.late(body, picked));
         };
         sent.map_err(|error| failure(&error, &parts.method, body, picked))
@@ -153,8 +155,7 @@ impl Upstream {
     }
 
     /// Waits for `answer` as long as the limit allows, counted from the last piece of the request: a slow upload is no slow answer.
-    async fn in_time<F: Future>(&self, body: &Resumable, answer: F) -> Option<F::Output> {
-        let mut answer = std::pin::pin!(answer);
+    async fn in_time<F: Future>(&self, body: &Resumable, mut answer: Pin<&mut F>) -> Option<F::Output> {
         let mut since = tokio::time::Instant::now();
         loop {
             match tokio::time::timeout_at(since + self.answer_limit, &mut answer).await {

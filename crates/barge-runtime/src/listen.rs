@@ -12,7 +12,7 @@ use std::time::Duration;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::service::{Service, service_fn};
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +21,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+mod stream;
+
+use self::stream::{ClientStream, Gone, Peer, Sent};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -112,12 +116,17 @@ async fn connection<S, B>(
     let _ = stream.set_nodelay(true);
     let (streams, requests) = (Streams::default(), Arc::new(Requests::new()));
     let mut builder = auto::Builder::new(streams.clone());
-    // hyper's own limit for heads would set a timer for each request.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(64 * 1024);
+    // hyper's own limit for heads would set a timer for each request. It is told that an end of the stream is not a client's end, because we
+    // look for that ourselves.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(64 * 1024).half_close(true);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).keep_alive_interval(Duration::from_secs(30));
-    let noting = service_fn(|request| {
-        let (open, answer) = (Requests::begin(&requests), service.call(request));
-        async move { Ok::<_, S::Error>(answer.await?.map(|body| Answer { body, _open: open })) }
+    // No block of `async`: it would keep room for what answers twice, and each request would move all of it.
+    let stream = ClientStream::new(stream);
+    let client = stream.peer();
+    let noting = service_fn(|request: Request<Incoming>| {
+        let watched = (request.version() != Version::HTTP_2).then(|| client.clone());
+        let present = Present { peer: watched, _open: Requests::begin(&requests) };
+        Answering { answer: service.call(request), present: Some(present) }
     });
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), noting));
     let ended = tokio::select! {
@@ -222,21 +231,73 @@ impl Drop for Open {
     }
 }
 
+/// A client that waits for the answer to a request.
+#[derive(Debug)]
+struct Present {
+    /// Looked at as long as nothing else comes from it.
+    peer: Option<Peer>,
+    _open: Open,
+}
+
+impl Present {
+    /// Ready once the client has gone.
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Gone> {
+        match self.peer.as_ref().map(|peer| peer.poll_gone(context)) {
+            Some(Poll::Ready(Sent::End)) => return Poll::Ready(Gone),
+            Some(Poll::Ready(Sent::More)) => self.peer = None,
+            Some(Poll::Pending) | None => {}
+        }
+        Poll::Pending
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// An answer that is waited for.
+    struct Answering<F> {
+        #[pin]
+        answer: F,
+        present: Option<Present>,
+    }
+}
+
+impl<F, B, E> Future for Answering<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response<Answer<B>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(answer) = this.answer.poll(context) {
+            let present = this.present.take();
+            return Poll::Ready(answer.map(|answer| answer.map(|body| Answer { body, present })).map_err(Into::into));
+        }
+        let present = this.present.as_mut();
+        present.map_or(Poll::Pending, |present| present.poll_gone(context).map(|gone| Err(gone.into())))
+    }
+}
+
 pin_project_lite::pin_project! {
     /// The body of an answer, with which its request is open.
     struct Answer<B> {
         #[pin]
         body: B,
-        _open: Open,
+        present: Option<Present>,
     }
 }
 
-impl<B: Body> Body for Answer<B> {
+impl<B: Body<Error: Into<BoxError>>> Body for Answer<B> {
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(context)
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        let this = self.project();
+        if let Poll::Ready(frame) = this.body.poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let present = this.present.as_mut();
+        present.map_or(Poll::Pending, |present| present.poll_gone(context).map(|gone| Some(Err(gone.into()))))
     }
 
     fn is_end_stream(&self) -> bool {

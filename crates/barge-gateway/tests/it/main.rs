@@ -9,6 +9,7 @@ mod drain;
 mod forwarding;
 mod fuzz;
 mod lacks;
+mod leaving;
 mod odd_requests;
 mod old_instances;
 mod recorder;
