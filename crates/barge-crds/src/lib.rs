@@ -1,7 +1,7 @@
 //! The custom resources of Barge on Kubernetes: `WebService` and `RpcService`, group `barge.dev`.
 //!
-//! Types only. [`spec`] is what people want, [`status`] what the operator has decided and seen, [`convert`] the way to and from the machines of
-//! `barge-model`; [`values`] are the texts and numbers that Kubernetes' users expect. The definitions in `crds/*.yaml` are generated from
+//! Types, and what is read from them. [`spec`] is what people want, [`status`] what the operator has decided and seen, [`convert`] the way to and from the machines of
+//! `barge-model`, [`pod`] what their pods say; [`values`] are the texts and numbers that Kubernetes' users expect. The definitions in `crds/*.yaml` are generated from
 //! here, and a test holds them together.
 //!
 //! It leaves out who writes what: the server writes specs and the operator statuses, each with a field manager of its own.
@@ -9,6 +9,7 @@
 pub mod convert;
 pub mod kinds;
 pub mod names;
+pub mod pod;
 pub mod spec;
 pub mod status;
 pub mod values;

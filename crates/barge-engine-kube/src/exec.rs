@@ -55,7 +55,9 @@ pub(crate) async fn start(
     stopping: &CancellationToken,
 ) -> Result<ExecSession, ExecError> {
     if !instance::runs(pod) {
-        return Err(ExecError::NoContainer(instance::waits_for(pod).unwrap_or_else(|| "it has ended".to_owned())));
+        return Err(ExecError::NoContainer(
+            barge_crds::pod::waits_for(pod).unwrap_or_else(|| "it has ended".to_owned()),
+        ));
     }
     let connect = timeout(START_LIMIT, connect(pods, pod, request));
     let connection = connect.await.map_err(|_| ExecError::Slow)??;

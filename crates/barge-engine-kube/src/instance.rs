@@ -1,12 +1,13 @@
 //! From a pod to what is reported of its instance.
 //!
-//! The phase is as the operator sees it (`barge_operator::observe`), but for one thing: that an instance is held, only barge-init can tell, and it tells
-//! the operator. So that is taken from the resource's status.
+//! That an instance is held, only barge-init can tell, and it tells the operator. So that is taken from the resource's status.
 
 use barge_crds::names;
+use barge_crds::pod::{
+    condition, ended_in_words, ending, is_met, is_over, join, main as main_status, phase, waits_for,
+};
 use barge_crds::status::InstanceStatus;
 use barge_engine::{InstanceReport, LimitsReport, ProbeReport, TimelineStep};
-use barge_model::hold::Ending;
 use barge_model::rollout::{InstancePhase, ObservedInstance};
 use barge_model::{InstanceId, ReleaseId, Timestamp};
 use k8s_openapi::api::core::v1::{
@@ -37,11 +38,11 @@ pub(crate) fn report(pod: &Pod, told: &Told) -> Option<InstanceReport> {
     let release: ReleaseId = pod.metadata.labels.as_ref()?.get(names::RELEASE)?.parse().ok()?;
     let id = id(pod)?;
     let status = pod.status.as_ref();
-    if is_over(status) && pod.metadata.deletion_timestamp.is_none() {
+    if is_over(pod) {
         return None;
     }
     let main = main_status(pod);
-    let phase = phase(pod, told);
+    let phase = phase(pod, told.held);
     let reason = match phase {
         InstancePhase::Ready | InstancePhase::Draining => None,
         _ => waits_for(pod).or_else(|| told.reason.clone()),
@@ -104,82 +105,6 @@ pub(crate) fn has_former(pod: &Pod) -> bool {
     main.and_then(|main| main.state.as_ref()).is_some_and(|state| state.waiting.is_none())
 }
 
-/// Evicted, or its node has ended it: only its object is left.
-fn is_over(status: Option<&PodStatus>) -> bool {
-    matches!(status.and_then(|status| status.phase.as_deref()), Some("Failed" | "Succeeded"))
-}
-
-fn phase(pod: &Pod, told: &Told) -> InstancePhase {
-    let Some(status) = pod.status.as_ref().filter(|_| pod.metadata.deletion_timestamp.is_none()) else {
-        return if pod.metadata.deletion_timestamp.is_some() {
-            InstancePhase::Draining
-        } else {
-            InstancePhase::Starting
-        };
-    };
-    if is_met(status, "ContainersReady") {
-        return if is_left(status) { InstancePhase::Starting } else { InstancePhase::Ready };
-    }
-    let main = main_status(pod);
-    let state = main.and_then(|main| main.state.as_ref());
-    if let Some(waiting) = state.and_then(|state| state.waiting.as_ref()) {
-        let again = main.is_some_and(|main| main.restart_count > 0);
-        let backs_off = again || waiting.reason.as_deref() == Some("CrashLoopBackOff");
-        return if backs_off { InstancePhase::BackOff } else { InstancePhase::Starting };
-    }
-    match state.and_then(|state| state.terminated.as_ref()) {
-        Some(_) => InstancePhase::BackOff,
-        None if told.held => InstancePhase::Held,
-        None => InstancePhase::Starting,
-    }
-}
-
-/// The gate is open, so that it is somebody else who says no: the node's controller. Just after the gate was opened, the kubelet has not seen it yet.
-fn is_left(status: &PodStatus) -> bool {
-    let says_no = |condition: &PodCondition| {
-        condition.status != "True" && condition.reason.as_deref() != Some("ReadinessGatesNotReady")
-    };
-    let (ready, online) = (is_met(status, "ContainersReady"), is_met(status, names::ONLINE));
-    ready && online && condition(status, "Ready").is_some_and(says_no)
-}
-
-/// What Kubernetes says of a pod that is not ready, in words: its containers first, then its node.
-pub(crate) fn waits_for(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let of_init = status.init_container_statuses.iter().flatten().find_map(|one| {
-        let state = one.state.as_ref()?;
-        let said = match (&state.waiting, &state.terminated) {
-            (Some(waiting), _) if waiting.reason.as_deref() != Some("PodInitializing") => {
-                join(waiting.reason.as_deref()?, waiting.message.as_deref())
-            }
-            (_, Some(ended)) if ended.exit_code != 0 => ended_in_words(ended),
-            _ => return None,
-        };
-        Some(format!("{}: {said}", one.name))
-    });
-    let state = main_status(pod).and_then(|main| main.state.as_ref());
-    let of_main = || {
-        let (waiting, ended) = (state?.waiting.as_ref(), state?.terminated.as_ref());
-        let waiting =
-            waiting.map(|waiting| join(waiting.reason.as_deref().unwrap_or_default(), waiting.message.as_deref()));
-        waiting.or_else(|| ended.map(ended_in_words)).filter(|said| !said.is_empty())
-    };
-    let left = || {
-        let silent = || "its node does not answer".to_owned();
-        is_left(status).then(|| message(status, "Ready").unwrap_or_else(silent))
-    };
-    of_init.or_else(of_main).or_else(left).or_else(|| message(status, "PodScheduled"))
-}
-
-fn ended_in_words(ended: &ContainerStateTerminated) -> String {
-    let how = ending(ended).in_words();
-    join(&how, ended.message.as_deref())
-}
-
-fn main_status(pod: &Pod) -> Option<&ContainerStatus> {
-    pod.status.as_ref()?.container_statuses.as_deref()?.iter().find(|container| container.name == names::MAIN)
-}
-
 fn main(pod: &Pod) -> Option<&Container> {
     pod.spec.as_ref()?.containers.iter().find(|container| container.name == names::MAIN)
 }
@@ -194,17 +119,6 @@ fn last_end(main: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     let of = |state: &'_ Option<ContainerState>| state.as_ref().is_some_and(|state| state.terminated.is_some());
     let state = if of(&main.state) { &main.state } else { &main.last_state };
     state.as_ref()?.terminated.as_ref()
-}
-
-/// How a container ended. barge-init ends with its process's code, and with 128 and the number for a signal, as shells do.
-fn ending(ended: &ContainerStateTerminated) -> Ending {
-    // barge-init begins its last words with how its process ended.
-    let said_code = ended.message.as_deref().is_some_and(|message| message.starts_with("exit code"));
-    match (ended.signal, ended.exit_code) {
-        (Some(signal), _) if signal > 0 => Ending::Signalled { signal },
-        (_, code @ 129..=192) if !said_code => Ending::Signalled { signal: code - 128 },
-        (_, code) => Ending::Exited { code },
-    }
 }
 
 /// What is known of readiness: the latest change. Kubernetes keeps no others.
@@ -257,31 +171,8 @@ fn limits(pod: &Pod) -> LimitsReport {
     if asked { LimitsReport::Enforced } else { LimitsReport::NotAsked }
 }
 
-fn condition<'a>(status: &'a PodStatus, name: &str) -> Option<&'a PodCondition> {
-    status.conditions.as_deref()?.iter().find(|condition| condition.type_ == name)
-}
-
 fn met<'a>(status: &'a PodStatus, name: &str) -> Option<&'a PodCondition> {
     condition(status, name).filter(|condition| condition.status == "True")
-}
-
-fn is_met(status: &PodStatus, name: &str) -> bool {
-    met(status, name).is_some()
-}
-
-/// What stands with a condition that is not met.
-fn message(status: &PodStatus, name: &str) -> Option<String> {
-    let condition = condition(status, name).filter(|condition| condition.status != "True")?;
-    let text = join(condition.reason.as_deref().unwrap_or_default(), condition.message.as_deref());
-    Some(text).filter(|text| !text.is_empty())
-}
-
-fn join(word: &str, text: Option<&str>) -> String {
-    match text.filter(|text| !text.is_empty()) {
-        Some(text) if word.is_empty() => text.to_owned(),
-        Some(text) => format!("{word}: {text}"),
-        None => word.to_owned(),
-    }
 }
 
 fn at(time: &Time) -> Timestamp {

@@ -1,3 +1,4 @@
+use barge_model::hold::Ending;
 use serde_json::{Value, json};
 
 use super::*;

@@ -147,6 +147,17 @@ fn each_moment_has_its_phase() {
             Some("CrashLoopBackOff"),
         ),
         (
+            "barge-init cannot be brought in",
+            json!({ "status": { "initContainerStatuses": [
+                { "name": "barge", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                  "state": { "waiting": { "reason": "ImagePullBackOff", "message": "not found" } } },
+            ] } }),
+            None,
+            InstancePhase::Starting,
+            false,
+            Some("barge: ImagePullBackOff: not found"),
+        ),
+        (
             "it is deleted",
             json!({ "metadata": { "deletionTimestamp": "2026-11-28T00:00:00Z" }, "status": { "phase": "Failed" } }),
             None,
