@@ -15,6 +15,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 
+use crate::admission::Admission;
 use crate::answer::{Coming, Counted, Stalls};
 use crate::background::Background;
 use crate::body::{self, Answer, Resumable};
@@ -31,6 +32,7 @@ use crate::upstream::{Asked, Failure, Upstream};
 pub(crate) struct Proxy {
     table: Arc<Table>,
     domain: Arc<str>,
+    admission: Arc<Admission>,
     upstream: Upstream,
     search_limit: Duration,
     stalls: Arc<Stalls>,
@@ -82,11 +84,18 @@ impl Shared {
 
 impl Proxy {
     /// That of the thread with the `number`.
-    pub(crate) fn of_thread(number: usize, table: &Arc<Table>, config: &GatewayConfig, shared: &Shared) -> Self {
+    pub(crate) fn of_thread(
+        number: usize,
+        table: &Arc<Table>,
+        config: &GatewayConfig,
+        shared: &Shared,
+        admission: &Arc<Admission>,
+    ) -> Self {
         let (background, pool) = (Background::default(), Pool::of_thread(number, &shared.connections));
         Self {
             table: Arc::clone(table),
             domain: config.domain.as_str().into(),
+            admission: Arc::clone(admission),
             upstream: Upstream::new(pool, config.answer_limit, background.clone()),
             search_limit: config.search_limit,
             stalls: Arc::new(Stalls::new(config.stall_limit)),
@@ -133,6 +142,7 @@ impl Proxy {
 
     /// Asks instances until one answers, or none can be asked any more.
     async fn pass_on(self: Arc<Self>, mut taken: Taken) -> Response<Answer> {
+        let _admitted = self.admission.admit().await;
         let mut tried = Tried::default();
         let mut until = Instant::now() + self.search_limit;
         while Instant::now() < until {
@@ -219,6 +229,10 @@ impl Proxy {
 
     /// Looks after what nobody asks for: answers that stand still, and connections to instances that are used no more. Goes on for ever.
     pub(crate) async fn look_after(&self, every: Duration) {
+        tokio::join!(self.sweep(every), self.admission.look_after());
+    }
+
+    async fn sweep(&self, every: Duration) {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

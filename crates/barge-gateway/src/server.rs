@@ -14,6 +14,7 @@ use nix::sys::socket::sockopt::TcpUserTimeout;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Admission;
 use crate::connection;
 use crate::headers::Client;
 use crate::proxy::{Proxy, Shared};
@@ -105,10 +106,12 @@ impl Gateway {
         let (shared, limits) = (Shared::new(threads, &self.config), self.limits());
         std::thread::scope(|scope| {
             let start = |number: usize| {
-                let (proxy, config, limits, stop) = (self.proxy(number, &shared), &self.config, &limits, stop.clone());
+                let (config, shared, limits, stop) = (&self.config, &shared, &limits, stop.clone());
+                let admission = Arc::new(Admission::of_thread());
+                let proxy = Proxy::of_thread(number, &self.table, config, shared, &admission);
                 let listener = listener.try_clone()?;
                 let thread = std::thread::Builder::new().name(format!("gateway-{number}"));
-                thread.spawn_scoped(scope, move || serve_thread(proxy, config, limits, listener, stop))
+                thread.spawn_scoped(scope, move || serve_thread((proxy, admission), config, limits, listener, stop))
             };
             let running: Vec<_> = (0..threads.get()).map(start).collect();
             // It is closed as soon as the threads have closed theirs: nobody waits in its queue for the end of others.
@@ -130,11 +133,8 @@ impl Gateway {
     /// The listener broke for good.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), AcceptError> {
         let (shared, limits) = (Shared::new(NonZeroUsize::MIN, &self.config), self.limits());
-        serve_one(self.proxy(0, &shared), &self.config, &limits, listener, shutdown).await
-    }
-
-    fn proxy(&self, thread: usize, shared: &Shared) -> Proxy {
-        Proxy::of_thread(thread, &self.table, &self.config, shared)
+        let proxy = Proxy::of_thread(0, &self.table, &self.config, &shared, &Arc::new(Admission::of_everybody()));
+        serve_one(proxy, &self.config, &limits, listener, shutdown).await
     }
 
     fn limits(&self) -> Limits {
@@ -144,7 +144,7 @@ impl Gateway {
 
 /// Serves on this thread.
 fn serve_thread(
-    proxy: Proxy,
+    (proxy, admission): (Proxy, Arc<Admission>),
     config: &GatewayConfig,
     limits: &Limits,
     listener: std::net::TcpListener,
@@ -152,7 +152,9 @@ fn serve_thread(
 ) -> Result<(), ThreadsError> {
     // Whatever ends one of them, ends all.
     let _ends = stop.clone().drop_guard();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ThreadsError::Start)?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().on_thread_park(move || admission.renew());
+    let runtime = builder.build().map_err(ThreadsError::Start)?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(ThreadsError::Start)?;
         // A token of its own: each connection looks at it whenever it waits, and threads would wait for each other there.

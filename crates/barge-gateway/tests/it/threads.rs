@@ -203,3 +203,29 @@ async fn at_a_stop_requests_of_all_threads_come_to_their_end() {
     }
     rig.stop().await;
 }
+
+/// Many more than a thread admits at once where it has other things to do.
+#[tokio::test]
+async fn instances_may_be_slow_to_answer_however_many_requests_they_work_on() {
+    const CLIENTS: usize = 400;
+    let rig = Rig::start(GatewayConfig::default());
+    let all = Arc::new(tokio::sync::Barrier::new(CLIENTS));
+    let answer = move || {
+        let all = Arc::clone(&all);
+        async move {
+            // None is answered before all have come.
+            all.wait().await;
+            "hello"
+        }
+    };
+    let instance = Instance::serve(Router::new().fallback(answer)).await;
+    rig.online(1, instance.address);
+    let clients = (0..CLIENTS).map(|_| {
+        let address = rig.address;
+        tokio::spawn(async move { answered(ask(address, request(Method::GET, "/", "")).await).await.text })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        assert_eq!(tokio::time::timeout(DEADLINE, client).await.expect("an answer in time").unwrap(), "hello");
+    }
+    rig.stop().await;
+}
