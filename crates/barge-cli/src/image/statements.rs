@@ -19,7 +19,11 @@ use crate::failure::{Failure, Kind};
 use crate::project::{Project, SCRATCH};
 
 /// Under which the libraries of a layer are kept; changed with what is found.
-const KNOWLEDGE: &str = "libraries-2";
+const KNOWLEDGE: &str = "libraries-3";
+
+/// Under which it is kept what the documents about libraries are called in a registry: to write and compress them only to find that they are
+/// there took longer than all the rest of a build in which nothing changed. Changed with how they are written.
+const BILLS: &str = "bills-1";
 
 /// Why nothing is said of an image.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,14 @@ pub(crate) struct Origin {
     /// The digests of these layers.
     digests: Vec<String>,
     cache: Option<Cache>,
+}
+
+/// What is said of an image.
+struct Said {
+    /// Under which digests documents are in the registry, unless they were never attached there.
+    known: Vec<String>,
+    /// Documents to be attached unless they are there.
+    written: Vec<Attachment>,
 }
 
 impl Origin {
@@ -96,22 +108,53 @@ impl Origin {
         Ok(found)
     }
 
-    /// All that is said of the image. Of one without libraries it is not said what it is made of: its files are in its layers.
-    fn documents(&self, image: &str) -> Result<Vec<Attachment>, LibraryError> {
-        let mut documents = Vec::new();
-        if self.sbom == Sbom::Attached && self.layers.iter().any(Option::is_some) {
-            let bill = self.bill(image)?;
-            if !bill.libraries.is_empty() {
-                documents.push(attachment(cyclonedx::MEDIA_TYPE, cyclonedx::write(&bill)));
-                documents.push(attachment(spdx::MEDIA_TYPE, spdx::write(&bill)));
-            }
+    /// What is said of the image, as far as it has to be written to be compared with what the registry has.
+    fn said(&self, subject: &Subject) -> Result<Said, LibraryError> {
+        let mut said = Said { known: self.known(subject).unwrap_or_default(), written: Vec::new() };
+        if said.known.is_empty() {
+            said.written = self.bills(subject)?;
         }
         if self.provenance != Provenance::None
             && let Some(commit) = git::commit(&self.directory)
         {
-            documents.push(self.provenance(image, &commit));
+            said.written.push(self.provenance(&subject.digest, &commit));
         }
-        Ok(documents)
+        Ok(said)
+    }
+
+    /// What the image is made of. Of one without libraries it is not said: its files are in its layers.
+    fn bills(&self, subject: &Subject) -> Result<Vec<Attachment>, LibraryError> {
+        if self.sbom != Sbom::Attached || self.layers.iter().all(Option::is_none) {
+            return Ok(Vec::new());
+        }
+        let bill = self.bill(&subject.digest)?;
+        if bill.libraries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bills = vec![
+            attachment(cyclonedx::MEDIA_TYPE, cyclonedx::write(&bill)),
+            attachment(spdx::MEDIA_TYPE, spdx::write(&bill)),
+        ];
+        if let Some((cache, digest)) = self.cache.as_ref().zip(self.sources(subject)) {
+            let names: Vec<_> = bills.iter().map(|bill| layer::digest(&bill.manifest(subject))).collect();
+            cache.keep_derived(BILLS, &digest, &names);
+        }
+        Ok(bills)
+    }
+
+    /// Under which digests the bills are in a registry, where they were written before.
+    fn known(&self, subject: &Subject) -> Option<Vec<String>> {
+        if self.sbom != Sbom::Attached {
+            return None;
+        }
+        self.cache.as_ref()?.derived(BILLS, &self.sources(subject)?)
+    }
+
+    /// Of all that the bills are written from.
+    fn sources(&self, subject: &Subject) -> Option<Digest> {
+        let base = self.base.as_ref().map(|base| (&base.name, &base.digest));
+        let sources = (env!("CARGO_PKG_VERSION"), KNOWLEDGE, &self.service, &subject.digest, base, &self.digests);
+        Digest::new(layer::digest(&serde_json::to_vec(&sources).ok()?)).ok()
     }
 
     fn provenance(&self, image: &str, commit: &Commit) -> Attachment {
@@ -141,16 +184,31 @@ pub(crate) async fn missing(
     reference: &Reference,
     client: &Client,
 ) -> Result<Vec<Attachment>, StatementError> {
-    let (work, image) = (origin.clone(), product.digest().to_owned());
-    let documents = tokio::task::spawn_blocking(move || work.documents(&image)).await;
-    let mut documents = documents.map_err(|_| StatementError::Interrupted)?.map_err(StatementError::Libraries)?;
-    if !documents.is_empty() {
-        let there =
-            client.referrers(&reference.with_digest(product.digest())).await.map_err(StatementError::Registry)?;
-        let subject = Subject::of(product);
-        documents.retain(|document| !there.contains(&layer::digest(&document.manifest(&subject))));
+    let subject = Subject::of(product);
+    let said = {
+        let subject = subject.clone();
+        blocking(origin, move |origin| origin.said(&subject)).await?
+    };
+    let Said { known, written: mut documents } = said;
+    if known.is_empty() && documents.is_empty() {
+        return Ok(documents);
     }
+    let there = client.referrers(&reference.with_digest(product.digest())).await.map_err(StatementError::Registry)?;
+    if !known.iter().all(|name| there.contains(name)) {
+        let subject = subject.clone();
+        documents.extend(blocking(origin, move |origin| origin.bills(&subject)).await?);
+    }
+    documents.retain(|document| !there.contains(&layer::digest(&document.manifest(&subject))));
     Ok(documents)
+}
+
+async fn blocking<T: Send + 'static>(
+    origin: &Origin,
+    work: impl FnOnce(&Origin) -> Result<T, LibraryError> + Send + 'static,
+) -> Result<T, StatementError> {
+    let origin = origin.clone();
+    let done = tokio::task::spawn_blocking(move || work(&origin)).await;
+    done.map_err(|_| StatementError::Interrupted)?.map_err(StatementError::Libraries)
 }
 
 /// Attaches it. Where that fails, people are told why, and the image is what it is.
