@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use crate::{output, root, setup};
+use crate::{output, root, setup, target};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// A bench against the real binary.
 fn platform_bench(name: &str) -> Result<String> {
     crate::build_release(&["-p", "barge-cli", "-p", "greeter"])?;
-    let release = root().join("target/release");
+    let release = target().join("release");
     output(
         Command::new("cargo")
             .args(["bench", "-q", "--locked", "-p", "e2e", "--bench", name])

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::root;
+use crate::{root, target};
 
 /// The version with which the figures in the project's notes were seen.
 const PACKAGE: &str = "schemathesis==4.32.5";
@@ -90,7 +90,7 @@ impl Platform {
         let built = project.join("dist");
         std::fs::create_dir_all(&built).context("make a project")?;
         std::fs::write(project.join("barge.yaml"), "name: greeter\nkind: web\nreplicas: 2\n").context("write it")?;
-        std::fs::copy(root().join("target/debug/greeter"), built.join("greeter")).context("copy greeter")?;
+        std::fs::copy(target().join("debug/greeter"), built.join("greeter")).context("copy greeter")?;
         let version = root().join("examples/greeter/versions/good.conf");
         std::fs::copy(version, built.join("greeter.conf")).context("copy its configuration")?;
         for words in [&["deploy"][..], &["approve", "--wait", "complete"]] {
@@ -116,5 +116,5 @@ impl Drop for Platform {
 }
 
 fn barge() -> PathBuf {
-    root().join("target/debug/barge")
+    target().join("debug/barge")
 }

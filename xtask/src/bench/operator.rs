@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::cluster::{FakeNodes, ForTests, prepare};
-use crate::{output, root};
+use crate::{output, target};
 
 /// Whose nodes they are; the bench knows them by it.
 const NODES: &str = "bench-operator";
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args) -> Result<String> {
     output(
         Command::new("cargo")
             .args(["bench", "-q", "--locked", "-p", "e2e", "--bench", "operator"])
-            .env("BARGE_BIN", root().join("target/release/barge"))
+            .env("BARGE_BIN", target().join("release/barge"))
             .env("BARGE_TEST_KUBECONFIG", cluster.kubeconfig())
             .env("BARGE_BENCH_SERVICES", args.services.to_string())
             .env("BARGE_BENCH_MINUTES", args.minutes.to_string()),

@@ -3,13 +3,13 @@
 //! apt fetches it and checks its signatures, with a source list, lists and a cache of its own below `target`, where it is unpacked as well:
 //! nothing of the machine is changed, and no rights are needed. Where it cannot be had, the tests that need it say so.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use super::installed;
-use crate::root;
+use crate::target;
 
 /// The last release that has it.
 const RELEASE: &str = "bullseye";
@@ -89,11 +89,6 @@ fn mirror() -> String {
     let answer = ask.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let debian = answer.lines().find(|line| line.trim_end_matches('/').ends_with("/debian"));
     debian.unwrap_or(MIRROR).to_owned()
-}
-
-/// Where cargo builds, and tests look.
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |target| root().join(target))
 }
 
 /// Runs a program in a directory; what it says is told where it fails.
