@@ -43,6 +43,13 @@ fn built(run: &Run) -> Reference {
     run.ok().trim().parse().unwrap()
 }
 
+/// Another registry than the platform's, which everybody may use.
+fn registry(directory: &Path) -> axum::Router {
+    let storage = barge_registry::Storage::open(directory.to_owned(), 1 << 30).unwrap();
+    let granted = std::sync::Arc::new(|_: &_, _: &barge_registry::Operation<'_>| barge_registry::Verdict::Granted);
+    barge_registry::router(storage, granted)
+}
+
 /// The manifests of what is attached to an image, sorted by their kinds.
 fn attached(image: &Reference) -> Vec<Value> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -91,6 +98,20 @@ fn an_image_is_the_same_from_each_commit_and_what_is_said_of_it_says_the_commit(
     let dirty: Vec<&str> =
         said[2..].iter().map(|one| one["annotations"]["dev.barge.dirty"].as_str().unwrap()).collect();
     assert!(dirty.contains(&"true") && dirty.contains(&"false"), "{dirty:?}");
+}
+
+#[test]
+fn another_registry_is_told_as_much_although_all_of_it_was_written_before() {
+    let fake = Fake::new();
+    let place = Place::with(&fake);
+    let Some(()) = committed(&place) else { return };
+    let image = built(&place.run("build"));
+    let directory = tempfile::tempdir().unwrap();
+    fake.use_registry(&fake.serve(registry(directory.path())));
+    let there = built(&place.run("build"));
+    assert!(there.host != image.host && there.version == image.version, "{image} {there}");
+    assert_eq!(attached(&there), attached(&image));
+    assert_eq!(kinds(&there), [SPDX, CYCLONEDX, IN_TOTO]);
 }
 
 #[test]
@@ -151,15 +172,13 @@ fn a_registry_that_takes_no_statements_is_no_reason_to_fail() {
     let place = Place::with(&fake);
     let Some(()) = committed(&place) else { return };
     let directory = tempfile::tempdir().unwrap();
-    let storage = barge_registry::Storage::open(directory.path().to_owned(), 1 << 30).unwrap();
-    let granted = std::sync::Arc::new(|_: &_, _: &barge_registry::Operation<'_>| barge_registry::Verdict::Granted);
     let refuse = async |request: Request, next: Next| {
         if request.uri().path().contains("/referrers/") {
             return (StatusCode::BAD_REQUEST, "none of this here").into_response();
         }
         next.run(request).await
     };
-    let registry = fake.serve(barge_registry::router(storage, granted).layer(axum::middleware::from_fn(refuse)));
+    let registry = fake.serve(registry(directory.path()).layer(axum::middleware::from_fn(refuse)));
     fake.use_registry(&registry);
     let run = place.run("build");
     built(&run);
