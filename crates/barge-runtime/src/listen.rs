@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 mod stream;
 
-use self::stream::{ClientStream, Gone, Peer, Sent};
+use self::stream::{ClientStream, Gone, Peer};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -234,20 +234,15 @@ impl Drop for Open {
 /// A client that waits for the answer to a request.
 #[derive(Debug)]
 struct Present {
-    /// Looked at as long as nothing else comes from it.
+    /// Nobody where others look whether it is there.
     peer: Option<Peer>,
     _open: Open,
 }
 
 impl Present {
     /// Ready once the client has gone.
-    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Gone> {
-        match self.peer.as_ref().map(|peer| peer.poll_gone(context)) {
-            Some(Poll::Ready(Sent::End)) => return Poll::Ready(Gone),
-            Some(Poll::Ready(Sent::More)) => self.peer = None,
-            Some(Poll::Pending) | None => {}
-        }
-        Poll::Pending
+    fn poll_gone(&self, context: &mut Context<'_>) -> Poll<Gone> {
+        self.peer.as_ref().map_or(Poll::Pending, |peer| peer.poll_gone(context))
     }
 }
 
@@ -273,7 +268,7 @@ where
             let present = this.present.take();
             return Poll::Ready(answer.map(|answer| answer.map(|body| Answer { body, present })).map_err(Into::into));
         }
-        let present = this.present.as_mut();
+        let present = this.present.as_ref();
         present.map_or(Poll::Pending, |present| present.poll_gone(context).map(|gone| Err(gone.into())))
     }
 }
@@ -296,7 +291,7 @@ impl<B: Body<Error: Into<BoxError>>> Body for Answer<B> {
         if let Poll::Ready(frame) = this.body.poll_frame(context) {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let present = this.present.as_mut();
+        let present = this.present.as_ref();
         present.map_or(Poll::Pending, |present| present.poll_gone(context).map(|gone| Some(Err(gone.into()))))
     }
 

@@ -46,6 +46,34 @@ async fn the_instance_is_told_that_nobody_waits_any_more() {
 }
 
 #[tokio::test]
+async fn who_has_sent_a_large_body_is_missed_as_well() {
+    const BODY: usize = 3 << 20;
+    let rig = Rig::start().await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let instance = Instance::raw(move |mut stream, _| {
+        let tell = tell.clone();
+        async move {
+            read_head(&mut stream).await.unwrap();
+            stream.read_exact(&mut vec![0; BODY]).await.unwrap();
+            tell.send("the whole body").unwrap();
+            assert!(stream.read_u8().await.is_err());
+            tell.send("the end").unwrap();
+        }
+    });
+    let instance = instance.await;
+    rig.online(1, instance.address);
+    let mut client = TcpStream::connect(rig.address).await.unwrap();
+    let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {BODY}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(&vec![7; BODY]).await.unwrap();
+    let mut next = async || tokio::time::timeout(DEADLINE, told.recv()).await.expect("word in time");
+    assert_eq!(next().await, Some("the whole body"));
+    drop(client);
+    assert_eq!(next().await, Some("the end"));
+    until("it is not in flight any more", || rig.in_flight(1) == 0).await;
+}
+
+#[tokio::test]
 async fn who_sends_the_next_request_early_has_not_gone() {
     let rig = Rig::start().await;
     let instance = Instance::named("one").await;

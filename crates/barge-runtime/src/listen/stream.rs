@@ -2,12 +2,12 @@
 //! out by reading, and for that allocate a buffer for each request.
 
 use std::io::{Error, IoSlice, Result};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use nix::sys::socket::{Shutdown, shutdown};
-use std::os::fd::AsRawFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -58,24 +58,16 @@ impl ClientStream {
 }
 
 impl Peer {
-    /// Pending while he is there; the task is woken when he sends something, or goes.
-    pub(super) fn poll_gone(&self, context: &mut Context<'_>) -> Poll<Sent> {
+    /// Pending while he is there. Where more of his request is to be read, or the next one, nobody sees an end behind that; who reads it brings
+    /// the task back here.
+    pub(super) fn poll_gone(&self, context: &mut Context<'_>) -> Poll<Gone> {
         let mut byte = [0];
         let stream: &TcpStream = self.0.as_ref().as_ref();
-        Poll::Ready(match ready!(stream.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
-            Ok(0) | Err(_) => Sent::End,
-            Ok(_) => Sent::More,
-        })
+        match ready!(stream.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
+            Ok(0) | Err(_) => Poll::Ready(Gone),
+            Ok(_) => Poll::Pending,
+        }
     }
-}
-
-/// What a client sends while a request of its is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
-    /// Its connection's end.
-    End,
-    /// The next request, in front of an end that nobody sees yet.
-    More,
 }
 
 impl AsyncRead for ClientStream {
