@@ -89,13 +89,13 @@ impl Proxy {
         table: &Arc<Table>,
         config: &GatewayConfig,
         shared: &Shared,
-        admission: &Arc<Admission>,
+        admission: Admission,
     ) -> Self {
         let (background, pool) = (Background::default(), Pool::of_thread(number, &shared.connections));
         Self {
             table: Arc::clone(table),
             domain: config.domain.as_str().into(),
-            admission: Arc::clone(admission),
+            admission: Arc::new(admission),
             upstream: Upstream::new(pool, config.answer_limit, background.clone()),
             search_limit: config.search_limit,
             stalls: Arc::new(Stalls::new(config.stall_limit)),
@@ -240,6 +240,11 @@ impl Proxy {
             self.stalls.sweep();
             self.upstream.sweep();
         }
+    }
+
+    /// Who may ask an instance now.
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
     }
 
     /// What goes on beside the clients' connections.

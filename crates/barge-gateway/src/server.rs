@@ -107,11 +107,10 @@ impl Gateway {
         std::thread::scope(|scope| {
             let start = |number: usize| {
                 let (config, shared, limits, stop) = (&self.config, &shared, &limits, stop.clone());
-                let admission = Arc::new(Admission::of_thread());
-                let proxy = Proxy::of_thread(number, &self.table, config, shared, &admission);
+                let proxy = Proxy::of_thread(number, &self.table, config, shared, Admission::of_thread());
                 let listener = listener.try_clone()?;
                 let thread = std::thread::Builder::new().name(format!("gateway-{number}"));
-                thread.spawn_scoped(scope, move || serve_thread((proxy, admission), config, limits, listener, stop))
+                thread.spawn_scoped(scope, move || serve_thread(proxy, config, limits, listener, stop))
             };
             let running: Vec<_> = (0..threads.get()).map(start).collect();
             // It is closed as soon as the threads have closed theirs: nobody waits in its queue for the end of others.
@@ -133,7 +132,7 @@ impl Gateway {
     /// The listener broke for good.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), AcceptError> {
         let (shared, limits) = (Shared::new(NonZeroUsize::MIN, &self.config), self.limits());
-        let proxy = Proxy::of_thread(0, &self.table, &self.config, &shared, &Arc::new(Admission::of_everybody()));
+        let proxy = Proxy::of_thread(0, &self.table, &self.config, &shared, Admission::of_everybody());
         serve_one(proxy, &self.config, &limits, listener, shutdown).await
     }
 
@@ -144,7 +143,7 @@ impl Gateway {
 
 /// Serves on this thread.
 fn serve_thread(
-    (proxy, admission): (Proxy, Arc<Admission>),
+    proxy: Proxy,
     config: &GatewayConfig,
     limits: &Limits,
     listener: std::net::TcpListener,
@@ -152,6 +151,7 @@ fn serve_thread(
 ) -> Result<(), ThreadsError> {
     // Whatever ends one of them, ends all.
     let _ends = stop.clone().drop_guard();
+    let admission = Arc::clone(proxy.admission());
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().on_thread_park(move || admission.renew());
     let runtime = builder.build().map_err(ThreadsError::Start)?;

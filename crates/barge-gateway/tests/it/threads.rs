@@ -44,6 +44,13 @@ impl Rig {
         self.table.put(&key(), &uid(number), put(address, 1, PutState::Online)).unwrap();
     }
 
+    /// The answers to so many clients that ask at the same time.
+    fn asked_by(&self, clients: usize) -> Vec<JoinHandle<String>> {
+        let address = self.address;
+        let asked = || async move { answered(ask(address, request(Method::GET, "/", "")).await).await.text };
+        (0..clients).map(|_| tokio::spawn(asked())).collect()
+    }
+
     async fn stop(mut self) {
         self.shutdown.cancel();
         tokio::time::timeout(DEADLINE, &mut self.serving).await.expect("all threads end").unwrap().unwrap();
@@ -178,12 +185,7 @@ async fn at_a_stop_requests_of_all_threads_come_to_their_end() {
     };
     let instance = Instance::serve(Router::new().fallback(hold)).await;
     rig.online(1, instance.address);
-    let asked: Vec<_> = (0..16)
-        .map(|_| {
-            let address = rig.address;
-            tokio::spawn(async move { answered(ask(address, request(Method::GET, "/", "")).await).await.text })
-        })
-        .collect();
+    let asked = rig.asked_by(16);
     until("all are there", || rig.table.traffic(&key(), &uid(1)).unwrap().in_flight == 16).await;
     rig.shutdown.cancel();
     // Nobody new is taken by any of them: each has closed its listener.
@@ -220,11 +222,7 @@ async fn instances_may_be_slow_to_answer_however_many_requests_they_work_on() {
     };
     let instance = Instance::serve(Router::new().fallback(answer)).await;
     rig.online(1, instance.address);
-    let clients = (0..CLIENTS).map(|_| {
-        let address = rig.address;
-        tokio::spawn(async move { answered(ask(address, request(Method::GET, "/", "")).await).await.text })
-    });
-    for client in clients.collect::<Vec<_>>() {
+    for client in rig.asked_by(CLIENTS) {
         assert_eq!(tokio::time::timeout(DEADLINE, client).await.expect("an answer in time").unwrap(), "hello");
     }
     rig.stop().await;
